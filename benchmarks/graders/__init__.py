@@ -1,0 +1,1 @@
+"""Graders: from a problem and a response to a verdict."""

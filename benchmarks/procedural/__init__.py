@@ -1,0 +1,1 @@
+"""Procedurally generated suites of four domains with exact verifiers and expert demonstrations."""

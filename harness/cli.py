@@ -1,0 +1,103 @@
+"""`harness`: the command line. Only the standard library is imported until a verb is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from harness import __version__
+
+# verb -> (module, one line)
+VERBS = {
+    "run": ("harness.commands.run", "train a model with a strategy and evaluate it"),
+    "eval": ("harness.commands.evaluate", "evaluate a model or a run's checkpoint on suites"),
+    "compare": ("harness.commands.compare", "put finished runs into one table with intervals, and figures"),
+    "show": ("harness.commands.show", "look at one run: scores, curves, samples"),
+    "ls": ("harness.commands.ls", "list runs and their state"),
+    "doctor": ("harness.commands.doctor", "check this machine: packages, device, sandbox, graders, models"),
+    "models": ("harness.commands.models", "list models, their size and what they need"),
+    "strategies": ("harness.commands.strategies", "list strategies and their options"),
+    "suites": ("harness.commands.suites", "list suites and look at their problems"),
+    "pretrain": ("harness.commands.pretrain", "train an embedded model from scratch"),
+}
+EXIT_USER, EXIT_INTERRUPT = 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence and ends with code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(EXIT_USER)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The top level, and every verb's name; a verb's own options come from its module."""
+    verbs = "\n".join(f"  {name:12s}{line}" for name, (_, line) in VERBS.items())
+    top = Parser(
+        prog="harness",
+        description="A neutral referee for methods that mix SFT and RL in LLM post-training.",
+        epilog=f"verbs:\n{verbs}\n\nexample:\n  harness run --strategy gac --model 1m\n\n`harness VERB --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="harness [--version] VERB ...",
+    )
+    top.add_argument("--version", action="version", version=f"harness {__version__}")
+    top.add_argument("verb", metavar="VERB", help=argparse.SUPPRESS)
+    top.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a verb. 0 = done, 1 = failed, 2 = bad input, 130 = interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given:
+        parser().print_help()
+        return 0
+    chosen = parser().parse_args(given)
+    if chosen.verb not in VERBS:
+        import difflib
+
+        near = difflib.get_close_matches(chosen.verb, VERBS, n=2, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(VERBS)}."
+        print(f"harness: unknown verb {chosen.verb!r}: {hint}", file=sys.stderr)
+        return EXIT_USER
+    module_name, line = VERBS[chosen.verb]
+    module = import_module(module_name)
+    verb = Parser(
+        prog=f"harness {chosen.verb}",
+        description=line[0].upper() + line[1:] + ".",
+        epilog=f"example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(verb)
+    options = verb.parse_args(chosen.rest)
+    try:
+        return module.run(options)
+    except ValueError as problem:
+        # a user's error is one sentence; anything else is ours and keeps its traceback
+        if not _is_user_error(problem):
+            raise
+        print(f"harness {chosen.verb}: {problem}", file=sys.stderr)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return EXIT_INTERRUPT
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away: nothing left to say
+        return 0
+
+
+def _is_user_error(problem: ValueError) -> bool:
+    """Whether our own code raised it: a ValueError from inside a library is a bug of ours, not the user's."""
+    trace = problem.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    name = str(trace.tb_frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] in ("harness", "strategies", "benchmarks")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

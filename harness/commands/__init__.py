@@ -1,0 +1,1 @@
+"""One module a verb: `EXAMPLE`, `add_arguments(parser)`, `run(options) -> exit code`."""

@@ -1,0 +1,178 @@
+"""Read finished run directories: specification, metrics, timing, and graded samples reduced to problem scores."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One suite evaluated at one moment of one run.
+
+    `problems`: index = problem id; columns split, level, score (mean over scored samples, NaN if none), scored (samples
+    with a score), passed (samples of score 1). `graders` holds (grader, version) pairs.
+    """
+
+    problems: pd.DataFrame
+    samples: int
+    statuses: dict[str, int]
+    truncated: int
+    graders: frozenset[tuple[str, str]]
+    sandboxes: frozenset[str]
+    data_hash: str | None
+    ledger: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run. `metrics` and `timing` have one row an optimiser step and may be empty."""
+
+    experiment: str
+    run_id: str
+    spec: dict[str, Any]
+    metrics: pd.DataFrame
+    timing: pd.DataFrame
+    evaluations: dict[tuple[str, str], Evaluation]
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}/{self.run_id}"
+
+    @property
+    def strategy(self) -> str:
+        return str(self.spec["strategy"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.spec["seed"])
+
+    @cached_property
+    def fractions(self) -> list[str]:
+        """Evaluated fractions of the budget, as written in file names, ascending."""
+        return sorted({fraction for _, fraction in self.evaluations}, key=float)
+
+    def suites_at(self, fraction: str) -> list[str]:
+        """Suites evaluated at `fraction`, by name."""
+        return sorted(suite for suite, at in self.evaluations if at == fraction)
+
+
+def find_runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """Run directories at `root`, one or two levels below it: (finished, unfinished), each sorted by path.
+
+    A directory with a manifest.json is a run and is not searched further. Raises ValueError where `root` is missing or
+    holds no finished run.
+    """
+    if not root.is_dir():
+        raise ValueError(f"There is no directory {root}; give the results directory or one experiment below it.")
+    runs: list[Path] = []
+    layer = [root]
+    for depth in range(3):
+        below = []
+        for directory in layer:
+            if (directory / "manifest.json").is_file():
+                runs.append(directory)
+            elif depth < 2:
+                below += [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        layer = below
+    runs.sort()
+    finished = [path for path in runs if (path / "DONE").exists()]
+    if not finished:
+        raise ValueError(f"No finished run below {root} ({len(runs)} unfinished); a finished run holds a file DONE.")
+    return finished, [path for path in runs if not (path / "DONE").exists()]
+
+
+def load_run(path: Path) -> Run:
+    """Load one finished run directory. Raises ValueError for a damaged or incomplete one."""
+    spec = _read_json(path / "manifest.json").get("spec", {})
+    missing = [key for key in ("strategy", "model", "seed", "budget") if key not in spec]
+    if missing:
+        raise ValueError(f"{path / 'manifest.json'} has no {', '.join(missing)} in its spec; the run is damaged.")
+    moments = _read_json(path / "evaluation.json")
+    evaluations = {}
+    for file in sorted((path / "verdicts").glob("*@*.jsonl")):
+        suite, _, fraction = file.stem.rpartition("@")
+        summary = moments.get(fraction, {}).get(suite)
+        if summary is None:
+            raise ValueError(f"{path / 'evaluation.json'} lacks suite {suite} at {fraction}, which verdicts/ holds.")
+        evaluations[suite, fraction] = _evaluation(file, summary)
+    if not evaluations:
+        raise ValueError(f"{path} holds no verdicts; evaluate the run before comparing it.")
+    return Run(
+        experiment=path.resolve().parent.name,
+        run_id=path.resolve().name,
+        spec=spec,
+        metrics=_read_steps(path / "metrics.jsonl"),
+        timing=_read_steps(path / "timing.jsonl"),
+        evaluations=evaluations,
+    )
+
+
+def _evaluation(file: Path, summary: dict[str, Any]) -> Evaluation:
+    # A re-graded sample is appended again: the last verdict of a sample holds.
+    rows = list({(row["problem"], row["sample"]): row for row in _read_lines(file)}.values())
+    if not rows:
+        raise ValueError(f"{file} is empty; evaluate the run again.")
+    frame = pd.DataFrame(
+        {
+            "problem": [row["problem"] for row in rows],
+            "split": [row.get("split", "eval") for row in rows],
+            "level": [row.get("level") for row in rows],
+            "score": pd.array([row["score"] for row in rows], dtype="Float64").to_numpy(float, na_value=float("nan")),
+        }
+    )
+    frame["scored"] = frame["score"].notna().astype(int)
+    frame["passed"] = (frame["score"] >= 1.0).astype(int)
+    problems = frame.groupby("problem", sort=True).agg(
+        {"split": "first", "level": "first", "score": "mean", "scored": "sum", "passed": "sum"}
+    )
+    return Evaluation(
+        problems=problems,
+        samples=len(rows),
+        statuses=dict(sorted(Counter(str(row["status"]) for row in rows).items())),
+        truncated=sum(bool(row.get("truncated")) for row in rows),
+        graders=frozenset((str(row.get("grader")), str(row.get("grader_version"))) for row in rows),
+        sandboxes=frozenset(str(row.get("sandbox")) for row in rows),
+        data_hash=summary.get("data_hash"),
+        ledger={key: float(value) for key, value in summary.get("at", {}).items() if value is not None},
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; the run is damaged.") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); the run is damaged.") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} does not hold a JSON object; the run is damaged.")
+    return value
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file; a last line without its line end was torn by a kill and is skipped."""
+    text = path.read_text(encoding="utf-8")
+    rows = []
+    for number, line in enumerate(text.split("\n")[:-1], start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} line {number} is not valid JSON ({error}); the run is damaged.") from None
+    return rows
+
+
+def _read_steps(path: Path) -> pd.DataFrame:
+    """Numeric columns indexed by step; a step redone after a resume keeps its last line. Empty for a missing file."""
+    rows = {row["step"]: row for row in _read_lines(path)} if path.is_file() else {}
+    numbers = [
+        {key: float(value) for key, value in rows[step].items() if key != "step" and isinstance(value, int | float)}
+        for step in sorted(rows)
+    ]
+    return pd.DataFrame(numbers, index=pd.Index(sorted(rows), name="step"))

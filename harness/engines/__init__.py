@@ -1,0 +1,1 @@
+"""Rollout engines: token ids in, sampled completions with log-probs out."""

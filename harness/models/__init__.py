@@ -1,0 +1,1 @@
+"""The ladder of models: embedded ones inside the package, and names for real ones."""

@@ -1,0 +1,127 @@
+"""From a specification to a finished run directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import registry as suites
+from harness import provenance
+from harness.models import ladder
+from harness.spec import RunSpec
+from harness.store import SCHEMA, RunDir, write_json
+from strategies import registry as strategies
+from strategies.base import Sizes
+
+
+def directory_for(spec: RunSpec, results: Path) -> RunDir:
+    return RunDir(results / spec.experiment / spec.run_id)
+
+
+def sizes_of(spec: RunSpec) -> Sizes:
+    train = spec.train
+    return Sizes(train.prompts, train.group, train.demos, spec.rollout.max_tokens)
+
+
+def preflight(spec: RunSpec) -> ladder.ModelRef:
+    """Checks all that can be checked without loading anything; ValueError in one sentence."""
+    ref = ladder.resolve(spec.model)
+    strategies.build(spec.strategy, spec.options, sizes_of(spec))
+    if spec.data.source is None:
+        for name in spec.data.suites:
+            suites.get(name)
+    config = ref.config
+    context = (config or {}).get("max_position_embeddings")
+    if context and max(spec.rollout.max_tokens, spec.eval.max_tokens) >= context:
+        raise ValueError(
+            f"max_tokens leaves no room for a prompt in the model's context of {context} tokens: "
+            "lower rollout.max_tokens and eval.max_tokens"
+        )
+    return ref
+
+
+def execute(spec: RunSpec, results: Path, resume: bool = False, quiet: bool = False) -> RunDir:
+    """Runs or resumes a specification and returns its directory, DONE.
+
+    ValueError if the directory holds an unfinished run and `resume` is false, or another process writes to it.
+    KeyboardInterrupt passes through; the directory can then be resumed.
+    """
+    ref = preflight(spec)
+    directory = directory_for(spec, results)
+    if directory.done:
+        return directory
+    begun = (directory.path / "manifest.json").exists()
+    if begun and not resume:
+        raise ValueError(
+            f"{directory.path} holds an unfinished run of this specification: continue it with --resume, or delete it"
+        )
+    with directory.writer():
+        _attempt(spec, ref, directory, quiet)
+    return directory
+
+
+def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool) -> None:
+    from harness.progress import Progress
+    from harness.watchdog import Watchdog
+
+    manifest: dict[str, Any] = {"schema": SCHEMA, "spec": spec.as_dict(), "spec_hash": spec.hash(), "attempts": []}
+    if (directory.path / "manifest.json").exists():
+        manifest = directory.manifest
+        if manifest["spec_hash"] != spec.hash():
+            raise ValueError(f"{directory.path} belongs to another specification: use another directory")
+    number = len(manifest["attempts"]) + 1
+    manifest["provenance"] = provenance.collect()
+    manifest["attempts"].append({"number": number, "started": time.time(), "pid": os.getpid()})
+    write_json(directory.path / "manifest.json", manifest)
+
+    progress = Progress(directory.path / "logs" / f"attempt_{number}.log", spec.budget.kind, spec.budget.limit, quiet)
+    try:
+        progress.say(f"{spec.strategy} on {spec.model}, seed {spec.seed} -> {directory.path}")
+        trainer = assemble(spec, ref, directory, progress, Watchdog(spec.runtime.deadline, progress.log))
+        trainer.run()
+    except BaseException as problem:
+        progress.say(f"stopped: {type(problem).__name__}: {problem}")
+        raise
+    finally:
+        progress.close()
+
+
+def choose_device(wanted: str) -> str:
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"runtime.device is {wanted}, but torch sees no CUDA device: use --device cpu, or install the GPU build"
+        )
+    return wanted
+
+
+def set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def assemble(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, progress: Any, watchdog: Any) -> Any:
+    """The trainer of a specification, with everything loaded."""
+    import torch
+
+    from harness.data import Renderer
+    from harness.engines.hf import HFEngine
+    from harness.trainer import Trainer
+
+    set_threads(spec.runtime.threads)
+    device = choose_device(spec.runtime.device)
+    torch.manual_seed(spec.seed)
+    model, tokenizer = ladder.load(ref, device)
+    if device == "cpu":
+        # on sequences of up to a few hundred tokens the backward of fused attention is the slower one on a CPU
+        model.set_attn_implementation("eager")
+    context = int(model.config.max_position_embeddings)
+    renderer = Renderer(tokenizer, spec.data.style, ref.kind == "embedded", context)
+    strategy = strategies.build(spec.strategy, spec.options, sizes_of(spec))
+    return Trainer(spec, directory, model, renderer, strategy, HFEngine(model), progress, watchdog)

@@ -1,0 +1,385 @@
+"""The loop of one run: plan, sample, grade, route, update, probe, evaluate, checkpoint, until the ledger is spent."""
+
+from __future__ import annotations
+
+import copy
+import math
+import resource
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from benchmarks.base import Problem, Verdict
+from harness import checkpoint
+from harness.core import Learner
+from harness.data import Renderer, TrainingData, sample_seed
+from harness.engines.base import Completion, Engine, SamplingParams
+from harness.evaluate import Evaluator
+from harness.ledger import Cost, Ledger
+from harness.progress import Progress
+from harness.seeds import permutation, seed_for
+from harness.spec import RunSpec
+from harness.store import RunDir, append_lines, keep_lines, read_json, read_lines, write_json
+from harness.watchdog import Watchdog
+from strategies.base import Group, Role, Row, SamplingPlan, Step, Strategy
+
+LARGE_DMU = 0.005  # |mu_t - mu_{t-1}| above this counts as a large move; a proposal, the GAC paper names no threshold
+
+
+class Trainer:
+    """Runs one specification in one run directory; everything that the next step depends on is in its checkpoints."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        directory: RunDir,
+        model: PreTrainedModel,
+        renderer: Renderer,
+        strategy: Strategy,
+        engine: Engine,
+        progress: Progress,
+        watchdog: Watchdog,
+    ) -> None:
+        self.spec = spec
+        self.directory = directory
+        self.model = model
+        self.renderer = renderer
+        self.strategy = strategy
+        self.engine = engine
+        self.progress = progress
+        self.watchdog = watchdog
+        self.data = TrainingData(spec, renderer)
+        needs_reference = spec.probe.every > 0 or "ref_logp" in strategy.requires
+        self.reference = copy.deepcopy(model).requires_grad_(False).eval() if needs_reference else None
+        self.learner = Learner(model, strategy, spec, self.reference)
+        self.cost = Cost.of(model.config.to_dict())
+        self.ledger = Ledger(spec.budget)
+        self.evaluator = Evaluator(spec, renderer, engine, progress.say)
+        self.batch = 0  # batches of rollouts drawn
+        self.index = 0  # lines of metrics written: optimiser steps, skipped ones included
+        self.track: dict[str, Any] = {
+            "kl": None,
+            "kl_index": 0,
+            "kl_drift_area": 0.0,
+            "mu": None,
+            "large_dmu_events": 0,
+        }
+        self.evaluated: dict[str, Any] = {}
+
+    # ---- the loop
+
+    def run(self) -> None:
+        """Trains until the budget is spent. Picks up the newest intact checkpoint of the directory."""
+        self._restore()
+        self._evaluate_due()
+        while self.ledger.fraction < 1.0:
+            self._batch()
+            self._evaluate_due()
+            if self.ledger.fraction >= 1.0 or self.batch % self.spec.runtime.checkpoint_every == 0:
+                self._save()
+        self._evaluate_due()
+        self.directory.finish()
+
+    def step(self) -> Step:
+        return Step(self.index, self.ledger.fraction, self.track["kl"])
+
+    def _batch(self) -> None:
+        """One batch of rollouts and the optimiser steps on it."""
+        step = self.step()
+        before = dict(self.ledger.seconds)
+        with self.watchdog.phase(), self.ledger.clock("rollout"):
+            rows, seen = self._collect(step)
+        self.batch += 1
+        parts = self._minibatches(rows)
+        spent = {name: self.ledger.seconds.get(name, 0.0) - before.get(name, 0.0) for name in self.ledger.seconds}
+        for part in parts:
+            with self.watchdog.phase(), self.ledger.clock("update"):
+                metrics = self._update(part, self.step())
+            timing = {"rollout": spent.pop("rollout", 0.0), "update": metrics.pop("seconds_update", 0.0)}
+            timing["controller"] = metrics.pop("seconds_controller", 0.0)
+            self.index += 1
+            probed = self._probe() if self.spec.probe.every and self.index % self.spec.probe.every == 0 else {}
+            self._record({**metrics, **seen, **probed}, timing)
+            if self.ledger.fraction >= 1.0:
+                break
+
+    def _minibatches(self, rows: list[Row]) -> list[list[Row]]:
+        """Rows split into `minibatches` parts by group, so that a group is never torn apart."""
+        n = self.spec.train.minibatches
+        if n == 1 or not rows:
+            return [rows]
+        groups = sorted({row.group for row in rows})
+        place = {group: i * n // len(groups) for i, group in enumerate(permuted(groups, self.spec.seed, self.batch))}
+        parts: list[list[Row]] = [[] for _ in range(n)]
+        for row in rows:
+            parts[place[row.group]].append(row)
+        return [part for part in parts if part]
+
+    # ---- data of a step
+
+    def _collect(self, step: Step) -> tuple[list[Row], dict[str, Any]]:
+        plan = self.strategy.plan(step)
+        problems = self.data.prompts.take(plan.prompts)
+        completions, verdicts = self._rollouts(problems, plan, step)
+        groups = []
+        for g, problem in enumerate(problems):
+            rollouts = []
+            for j in range(plan.rollouts):
+                completion, verdict = completions[g * plan.rollouts + j], verdicts[g * plan.rollouts + j]
+                if verdict.score is None:
+                    continue  # the sandbox failed, not the program: no reward can be given
+                reward = self.data.noisy_reward(verdict.score, step.index, problem, j)
+                rollouts.append(self._rollout_row(problem, g, completion, reward))
+            demos = [self.data.expert_row(problem, g)] if plan.expert else []
+            demos += self.data.teacher_rows(problem, g, plan.teacher)
+            groups.append(Group(tuple(rollouts), tuple(demos)))
+        pool = self.data.pool_rows(plan.pool, first_group=len(problems))
+        rows = self.strategy.route(groups, pool, step)
+        kept = sum(row.role == Role.ROLLOUT for row in rows)
+        self.ledger.add(prompts=len(problems), rollouts=len(completions), discarded_rollouts=len(completions) - kept)
+        return rows, self._seen(groups, completions, verdicts, rows)
+
+    def _rollouts(
+        self, problems: Sequence[Problem], plan: SamplingPlan, step: Step
+    ) -> tuple[list[Completion], list[Verdict]]:
+        pairs = [(problem, j) for problem in problems for j in range(plan.rollouts)]
+        if not pairs:
+            return [], []
+        rollout = self.spec.rollout
+        prompts = [self.renderer.prompt(problem) for problem, _ in pairs]
+        completions = self.engine.sample(
+            prompts,
+            [sample_seed(self.spec, self.batch, problem, j) for problem, j in pairs],
+            SamplingParams(max_tokens=rollout.max_tokens, temperature=rollout.temperature),
+            (self.renderer.eos,),
+        )
+        for prompt, completion in zip(prompts, completions, strict=True):
+            self.ledger.add(
+                generated_tokens=len(completion.tokens),
+                flops_generate=self.cost.generate(len(prompt), len(completion.tokens), plan.rollouts),
+            )
+        return completions, self.grade([problem for problem, _ in pairs], completions)
+
+    def grade(self, problems: Sequence[Problem], completions: Sequence[Completion]) -> list[Verdict]:
+        """Verdicts in order; problems are handed to their suites together."""
+        verdicts: list[Verdict | None] = [None] * len(problems)
+        for name, suite in self.data.suites.items():
+            mine = [i for i, problem in enumerate(problems) if problem.suite == name]
+            texts = [self.renderer.text(completions[i].tokens) for i in mine]
+            for i, verdict in zip(mine, suite.grade([problems[i] for i in mine], texts), strict=True):
+                verdicts[i] = verdict
+        assert all(verdict is not None for verdict in verdicts)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def _rollout_row(self, problem: Problem, group: int, completion: Completion, reward: float) -> Row:
+        return Row(
+            problem=problem.id,
+            suite=problem.suite,
+            group=group,
+            role=Role.ROLLOUT,
+            prompt=self.renderer.prompt(problem),
+            response=completion.tokens,
+            reward=reward,
+            logp=completion.logp,
+            truncated=completion.finish == "length",
+        )
+
+    @staticmethod
+    def _seen(
+        groups: Sequence[Group], completions: Sequence[Completion], verdicts: Sequence[Verdict], rows: Sequence[Row]
+    ) -> dict[str, Any]:
+        """Metrics of the sampled batch. `reward` is the verifier's, before reward noise."""
+        demos = [row for row in rows if row.role != Role.ROLLOUT]
+        seen: dict[str, Any] = {"rows_rollout": len(rows) - len(demos), "rows_demo": len(demos)}
+        if not completions:
+            return {**seen, "reward": None, "response_length": None, "truncated": None}
+        n = len(completions)
+        seen["reward"] = sum(verdict.score or 0.0 for verdict in verdicts) / n
+        seen["response_length"] = sum(len(completion.tokens) for completion in completions) / n
+        seen["truncated"] = sum(completion.finish == "length" for completion in completions) / n
+        seen["no_answer"] = sum(verdict.status == "no_answer" for verdict in verdicts) / n
+        solved = [group.n_correct for group in groups if group.rollouts]
+        seen["groups_none_correct"] = sum(c == 0 for c in solved) / len(solved) if solved else None
+        seen["groups_all_correct"] = (
+            sum(g.n_correct == len(g.rollouts) for g in groups if g.rollouts) / len(solved) if solved else None
+        )
+        return seen
+
+    # ---- the optimiser step
+
+    def _update(self, rows: list[Row], step: Step) -> dict[str, Any]:
+        self.ledger.add(updates=1)
+        if not rows:
+            return {"skipped": 1.0}  # every group was dropped; the rollouts were paid for all the same
+        for row in rows:
+            flops = self.cost.train(len(row.prompt), len(row.response))
+            kind = "trained_tokens_rollout" if row.role == Role.ROLLOUT else "trained_tokens_demo"
+            self.ledger.add(**{kind: len(row.response), "flops_train": flops})
+            if "ref_logp" in self.strategy.requires:
+                self.ledger.add(flops_reference=flops // 3)
+        metrics = self.learner.update(rows, step)
+        mismatch = metrics["mismatch"]
+        if self.spec.train.minibatches == 1 and mismatch is not None and mismatch > self.spec.rollout.max_mismatch:
+            raise RuntimeError(
+                f"sampler and trainer disagree by {mismatch:.3g} nats a token (bound: rollout.max_mismatch="
+                f"{self.spec.rollout.max_mismatch}): the rollouts do not come from the policy that is trained"
+            )
+        return {**metrics, **self.strategy.metrics()}
+
+    def _probe(self) -> dict[str, float]:
+        """KL(pi_theta || pi_0) per token by the k3 estimator on fresh samples from fixed prompts, outside the ledger."""
+        n = min(self.spec.probe.prompts, len(self.data.prompts.items))
+        order = permutation(len(self.data.prompts.items), "probe")[:n]
+        problems = [self.data.prompts.items[i] for i in order]
+        prompts = [self.renderer.prompt(problem) for problem in problems]
+        params = SamplingParams(max_tokens=self.spec.rollout.max_tokens, temperature=self.spec.rollout.temperature)
+        seeds = [seed_for("probe", self.spec.seed, self.index, problem.id) for problem in problems]
+        with self.watchdog.phase():
+            completions = self.engine.sample(prompts, seeds, params, (self.renderer.eos,))
+            rows = [
+                self._rollout_row(problem, i, completion, 0.0)
+                for i, (problem, completion) in enumerate(zip(problems, completions, strict=True))
+            ]
+            verdicts = self.grade(problems, completions)
+            kl, entropy = self._kl(rows)
+        track = self.track
+        # trapezoid rule over optimiser steps; the policy starts at KL 0
+        track["kl_drift_area"] += 0.5 * ((track["kl"] or 0.0) + kl) * (self.index - track["kl_index"])
+        track["kl"], track["kl_index"] = kl, self.index
+        return {
+            "kl": kl,
+            "probe_reward": sum(verdict.score or 0.0 for verdict in verdicts) / n,
+            "probe_entropy": entropy,
+            "probe_response_length": sum(len(completion.tokens) for completion in completions) / n,
+            "probe_truncated": sum(completion.finish == "length" for completion in completions) / n,
+        }
+
+    @torch.no_grad()
+    def _kl(self, rows: list[Row]) -> tuple[float, float]:
+        """(mean k3 KL to the start policy, mean entropy) per sampled token, nats."""
+        assert self.reference is not None
+        self.model.eval()
+        total = entropy_sum = count = 0.0
+        for index in self.learner.micro_batches(rows):
+            tokens = self.learner.tokens([rows[i] for i in index])
+            own, entropy = self.learner.forward(self.model, tokens)
+            start, _ = self.learner.forward(self.reference, tokens)
+            gap = start - own
+            total += float(((gap.exp() - 1 - gap) * tokens.mask).sum())
+            entropy_sum += float((entropy * tokens.mask).sum())
+            count += float(tokens.mask.sum())
+        return total / count, entropy_sum / count
+
+    # ---- records
+
+    def _record(self, metrics: dict[str, Any], timing: dict[str, float]) -> None:
+        mu = metrics.get("mu")
+        if mu is not None:
+            previous = self.track["mu"]
+            metrics["d_mu"] = 0.0 if previous is None else mu - previous
+            self.track["large_dmu_events"] += abs(metrics["d_mu"]) > LARGE_DMU
+            self.track["mu"] = mu
+            metrics["large_dmu_events"] = self.track["large_dmu_events"]
+        line = {
+            "step": self.index,
+            "fraction": self.ledger.fraction if self.spec.budget.kind != "seconds" else None,
+            **metrics,
+            "kl_drift_area": self.track["kl_drift_area"],
+            **self.ledger.snapshot(),
+        }
+        append_lines(self.directory.metrics, [{k: _finite(v) for k, v in line.items()}])
+        seconds = timing["rollout"] + timing["update"]
+        record = {
+            "step": self.index,
+            "seconds": seconds,
+            **timing,
+            "cumulative_seconds": sum(self.ledger.seconds.values()),
+            "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+        if self.model.device.type == "cuda":
+            record["device_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
+        append_lines(self.directory.timing, [record])
+        self.progress.step(line, record)
+
+    # ---- evaluation, checkpoints
+
+    def _evaluate_due(self) -> None:
+        """Evaluates at every planned fraction that the ledger has reached; the clock stands still."""
+        fractions = sorted(set(self.spec.eval.fractions))
+        for fraction in fractions:
+            key = f"{fraction:.2f}"
+            if key in self.evaluated or fraction > self.ledger.fraction + 1e-12:
+                continue
+            # the model is saved first: what was evaluated can be loaded again
+            self._save()
+            self.progress.say(f"evaluating at {100 * fraction:.0f}% of the budget")
+            ood = fraction in (fractions[0], fractions[-1])
+            with self.watchdog.phase():
+                summaries = self.evaluator.run(self.directory, fraction, ood)
+            at = {**self.ledger.snapshot(), "seconds": sum(self.ledger.seconds.values()), "step": self.index}
+            self.evaluated[key] = {name: {**summary, "at": at} for name, summary in summaries.items()}
+            write_json(self.directory.evaluation, self.evaluated)
+
+    def _save(self) -> None:
+        state = {
+            "batch": self.batch,
+            "index": self.index,
+            "track": self.track,
+            "ledger": self.ledger.state_dict(),
+            "data": self.data.state_dict(),
+            "strategy": self.strategy.state_dict(),
+            "spec_hash": self.spec.hash(),
+        }
+        # tied weights are stored once, under the name that the model's own loader expects
+        parameters = {name: value.detach().contiguous() for name, value in self.model.named_parameters()}
+        tensors = {"model": parameters, "optimizer": checkpoint.optimizer_tensors(self.learner.optimizer)}
+        tensors = {name: group for name, group in tensors.items() if group}
+        path = checkpoint.save(
+            self.directory.checkpoints, self.index, tensors, state, self.spec.runtime.keep_checkpoints
+        )
+        self.model.config.save_pretrained(path)
+        self.renderer.tokenizer.save_pretrained(path)
+
+    def _restore(self) -> None:
+        for step in reversed(checkpoint.list_steps(self.directory.checkpoints)):
+            path = self.directory.checkpoints / f"step_{step:06d}"
+            problem = checkpoint.verify(path)
+            if problem is None:
+                self._load(*checkpoint.load(path))
+                break
+            self.progress.say(f"{problem}: falling back to the checkpoint before it")
+        keep_lines(self.directory.metrics, [r for r in read_lines(self.directory.metrics) if r["step"] <= self.index])
+        keep_lines(self.directory.timing, [r for r in read_lines(self.directory.timing) if r["step"] <= self.index])
+        if self.directory.evaluation.exists():
+            self.evaluated = {
+                key: suites
+                for key, suites in read_json(self.directory.evaluation).items()
+                if all(summary["at"]["step"] <= self.index for summary in suites.values())
+            }
+
+    def _load(self, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
+        if state["spec_hash"] != self.spec.hash():
+            raise ValueError(
+                f"the checkpoints in {self.directory.path} belong to another specification: use another directory"
+            )
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(tensors["model"][name])
+        if "optimizer" in tensors:
+            checkpoint.load_optimizer(self.learner.optimizer, tensors["optimizer"])
+        self.ledger.load_state_dict(state["ledger"])
+        self.data.load_state_dict(state["data"])
+        self.strategy.load_state_dict(state["strategy"])
+        self.batch, self.index, self.track = state["batch"], state["index"], state["track"]
+        self.progress.say(f"resumed at step {self.index}")
+
+
+def permuted(groups: Sequence[int], *names: object) -> list[int]:
+    """`groups` in a random order fixed by `names`."""
+    return [groups[i] for i in permutation(len(groups), "minibatches", *names)]
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,5 @@
+"""Methods that mix supervised fine-tuning and reinforcement learning, one a file.
+
+Usable inside any trainer: `registry.build` makes a strategy, `estimator.coefficients` maps a batch of plain tensors to
+the per-token coefficients on grad log pi, `estimator.surrogate` to a loss. Needs torch only, and only for those two.
+"""
