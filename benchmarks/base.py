@@ -191,12 +191,10 @@ class ProceduralSuite(Suite):
 
     def problems(self, split: str, n: int, seed: int, levels: Sequence[int] | None = None) -> list[Problem]:
         found: dict[str, Problem] = {}
-        drawn = 0
-        for problem in self.stream(split, seed, levels):
+        for drawn, problem in enumerate(self.stream(split, seed, levels)):
             if len(found) >= n:
                 break
             found.setdefault(problem.id, problem)
-            drawn += 1
             if drawn > 100 * n + 1000:
                 raise ValueError(
                     f"suite {self.name} has only about {len(found)} distinct {split} problems at levels "

@@ -20,7 +20,7 @@ HELD_OUT_TENTHS = 1
 
 
 def read_records(source: str) -> list[dict[str, Any]]:
-    """Rows of a local JSONL file (plain or .gz), or of the train split of a Hugging Face data set (owner/name[:config])."""
+    """Rows of a JSONL file (plain or .gz), or of the train split of a Hugging Face data set owner/name[:config]."""
     path = Path(source)
     if path.exists():
         opener = gzip.open if path.suffix == ".gz" else open

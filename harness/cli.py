@@ -21,6 +21,7 @@ VERBS = {
     "suites": ("harness.commands.suites", "list suites and look at their problems"),
     "pretrain": ("harness.commands.pretrain", "train an embedded model from scratch"),
 }
+EXAMPLE = "harness run --strategy gac --model 1m"
 EXIT_USER, EXIT_INTERRUPT = 2, 130
 
 
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="harness",
         description="A neutral referee for methods that mix SFT and RL in LLM post-training.",
-        epilog=f"verbs:\n{verbs}\n\nexample:\n  harness run --strategy gac --model 1m\n\n`harness VERB --help` says more.",
+        epilog=f"verbs:\n{verbs}\n\nexample:\n  {EXAMPLE}\n\n`harness VERB --help` says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="harness [--version] VERB ...",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,17 +17,49 @@ from strategies.estimator import Counts, surrogate
 
 # widths are rounded up, so that the allocator and the matrix library meet few different shapes
 WIDTH_STEP = 8
+# tokens of one forward pass, padding included: rows of like length share a pass; on a CPU its activations fit a cache
+BUCKET_TOKENS = {"cpu": 2048, "cuda": 32768}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Right-padded rows of like length, for one forward pass."""
+
+    ids: Tensor  # [rows, width]
+    source: Tensor  # [n] flat indices into ids of the tokens before the n response tokens
+    target: Tensor  # [n] the response tokens
+    place: Tensor  # [n] flat indices of the response tokens in [B, T]
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Padded rows. ids [B, P + T]; position [B, T]: index in ids of the token before each response token."""
+    """The rows of a micro-batch: [B, T] of the responses, and the buckets they are computed in."""
 
-    ids: Tensor
-    position: Tensor
-    target: Tensor  # [B, T]
     mask: Tensor  # [B, T] float
-    old_logp: Tensor  # [B, T]
+    old_logp: Tensor  # [B, T], 0 on rows that were not sampled
+    buckets: tuple[Bucket, ...]
+
+
+def length(row: Row) -> int:
+    return len(row.prompt) + len(row.response)
+
+
+def padded(width: int) -> int:
+    return -(-width // WIDTH_STEP) * WIDTH_STEP
+
+
+def by_length(rows: Sequence[Row]) -> list[int]:
+    return sorted(range(len(rows)), key=lambda i: (length(rows[i]), i))
+
+
+def bucketed(rows: Sequence[Row], tokens: int) -> list[list[int]]:
+    """Indices of rows, shortest first, cut so that a bucket holds at most `tokens` tokens (one row at least)."""
+    buckets: list[list[int]] = []
+    for i in by_length(rows):
+        if not buckets or (len(buckets[-1]) + 1) * padded(length(rows[i])) > tokens:
+            buckets.append([])
+        buckets[-1].append(i)
+    return buckets
 
 
 class Learner:
@@ -41,6 +73,7 @@ class Learner:
         self.strategy = strategy
         self.spec = spec
         self.device = next(model.parameters()).device
+        self.dtype = next(model.parameters()).dtype  # float32; float64 in tests of exactness
         train = spec.train
         self.optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -59,56 +92,60 @@ class Learner:
         return train.learning_rate * warm * decay[train.schedule]
 
     def tokens(self, rows: Sequence[Row]) -> Tokens:
-        """Rows right-padded: under causal attention padding behind a row cannot reach it."""
-
-        def up(n: int) -> int:
-            return -(-n // WIDTH_STEP) * WIDTH_STEP
-
-        width = up(max(len(row.prompt) + len(row.response) for row in rows))
-        span = up(max(len(row.response) for row in rows))
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
-        target = torch.zeros(len(rows), span, dtype=torch.long)
-        mask = torch.zeros(len(rows), span)
-        old = torch.zeros(len(rows), span)
-        start = torch.tensor([len(row.prompt) - 1 for row in rows])
+        """Rows as tensors. Padding is on the right: under causal attention it cannot reach what is before it."""
+        span = max(len(row.response) for row in rows)
+        mask, old = torch.zeros(len(rows), span), torch.zeros(len(rows), span)
         for i, row in enumerate(rows):
-            n = len(row.response)
-            ids[i, : len(row.prompt) + n] = torch.tensor(row.prompt + row.response)
-            target[i, :n] = torch.tensor(row.response)
-            mask[i, :n] = 1.0
+            mask[i, : len(row.response)] = 1.0
             if row.logp is not None:
-                old[i, :n] = torch.tensor(row.logp)
-        position = (start.unsqueeze(1) + torch.arange(span)).clamp(max=width - 1)
-        return Tokens(*(part.to(self.device) for part in (ids, position, target, mask, old)))
+                old[i, : len(row.response)] = torch.tensor(row.logp)
+        buckets = tuple(self._bucket(rows, index, span) for index in bucketed(rows, BUCKET_TOKENS[self.device.type]))
+        return Tokens(mask.to(self.device, self.dtype), old.to(self.device, self.dtype), buckets)
+
+    def _bucket(self, rows: Sequence[Row], index: Sequence[int], span: int) -> Bucket:
+        width = padded(max(length(rows[i]) for i in index))
+        ids = torch.zeros(len(index), width, dtype=torch.long)
+        source, target, place = [], [], []
+        for j, i in enumerate(index):
+            row, n = rows[i], len(rows[i].response)
+            ids[j, : length(row)] = torch.tensor(row.prompt + row.response)
+            first = j * width + len(row.prompt) - 1
+            source += range(first, first + n)
+            target += row.response
+            place += range(i * span, i * span + n)
+        flat = (torch.tensor(part, device=self.device) for part in (source, target, place))
+        return Bucket(ids.to(self.device), *flat)
 
     def forward(self, model: PreTrainedModel, tokens: Tokens, gradient_entropy: bool = False) -> tuple[Tensor, Tensor]:
-        """(logp, entropy) [B, T] of the response tokens, float32, at the rollout temperature; 0 where masked.
+        """(logp, entropy) [B, T] of the response tokens at the rollout temperature; 0 where masked.
 
         The output head is applied to response positions only. Entropy carries a gradient only if asked for.
         """
-        with self.autocast:
-            hidden = model.base_model(input_ids=tokens.ids, use_cache=False).last_hidden_state
-            chosen = hidden.gather(1, tokens.position.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-            real = tokens.mask.bool()
-            logits = model.get_output_embeddings()(chosen[real])
-        log_probs = (logits.to(tokens.mask.dtype) / self.spec.rollout.temperature).log_softmax(-1)
-        picked = log_probs.gather(-1, tokens.target[real].unsqueeze(-1)).squeeze(-1)
-        logp = torch.zeros_like(tokens.mask).masked_scatter(real, picked)
-        with torch.set_grad_enabled(gradient_entropy and torch.is_grad_enabled()):
-            values = -(log_probs.exp() * log_probs).sum(-1)
-            entropy = torch.zeros_like(tokens.mask).masked_scatter(real, values)
+        picked, entropies = [], []
+        for bucket in tokens.buckets:
+            with self.autocast:
+                hidden = model.base_model(input_ids=bucket.ids, use_cache=False).last_hidden_state
+                logits = model.get_output_embeddings()(hidden.flatten(0, 1)[bucket.source])
+            log_probs = (logits.to(self.dtype) / self.spec.rollout.temperature).log_softmax(-1)
+            picked.append(log_probs.gather(-1, bucket.target.unsqueeze(-1)).squeeze(-1))
+            with torch.set_grad_enabled(gradient_entropy and torch.is_grad_enabled()):
+                entropies.append(-(log_probs.exp() * log_probs).sum(-1))
+        place = torch.cat([bucket.place for bucket in tokens.buckets])
+        flat = torch.zeros_like(tokens.mask).flatten()
+        logp = flat.index_put((place,), torch.cat(picked)).view_as(tokens.mask)
+        entropy = flat.index_put((place,), torch.cat(entropies)).view_as(tokens.mask)
         return logp, entropy
 
-    def micro_batches(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+    def micro_batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of rows of like length, at most `micro_rows` at a time."""
-        order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt) + len(rows[i].response), i))
-        for start in range(0, len(order), self.spec.train.micro_rows):
-            yield order[start : start + self.spec.train.micro_rows]
+        order = by_length(rows)
+        step = self.spec.train.micro_rows
+        return [order[start : start + step] for start in range(0, len(order), step)]
 
     def labels(self, rows: Sequence[Row]) -> Batch:
         """What is known of the whole step before any forward pass; logp is a placeholder of the right counts."""
         lengths = torch.tensor([len(row.response) for row in rows])
-        mask = (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).float()
+        mask = (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).to(self.dtype)
         batch = Batch(
             logp=torch.zeros_like(mask),
             mask=mask,
@@ -151,7 +188,7 @@ class Learner:
         whole = self.labels(rows)
         counts = Counts.of(whole)
         controller = 0.0
-        chunks = list(self.micro_batches(rows))
+        chunks = self.micro_batches(rows)
         made = [self.tokens([rows[i] for i in index]) for index in chunks]
         wants = strategy.wants_signals(step)
         # with one micro-batch the loss's own forward pass serves the controller as well

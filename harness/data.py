@@ -46,7 +46,8 @@ class Renderer:
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == [bos, bos]:
             raise ValueError(
-                f"the prompt of {problem.id} starts with two BOS tokens: the chat template and the tokenizer both add one"
+                f"the prompt of {problem.id} starts with two BOS tokens: "
+                "the chat template and the tokenizer both add one"
             )
         return tuple(ids)
 

@@ -45,7 +45,8 @@ class Evaluator:
         fitting = [p for p in found if len(self.renderer.prompt(p)) + plan.max_tokens <= self.renderer.context]
         if len(fitting) < len(found):
             self.notify(
-                f"{suite.name}: {len(found) - len(fitting)} of {len(found)} {split} prompts do not fit the context and are left out"
+                f"{suite.name}: {len(found) - len(fitting)} of {len(found)} {split} prompts "
+                "do not fit the context and are left out"
             )
         if found and not fitting:
             raise ValueError(

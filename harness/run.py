@@ -118,9 +118,6 @@ def assemble(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, progress: A
     device = choose_device(spec.runtime.device)
     torch.manual_seed(spec.seed)
     model, tokenizer = ladder.load(ref, device)
-    if device == "cpu":
-        # on sequences of up to a few hundred tokens the backward of fused attention is the slower one on a CPU
-        model.set_attn_implementation("eager")
     context = int(model.config.max_position_embeddings)
     renderer = Renderer(tokenizer, spec.data.style, ref.kind == "embedded", context)
     strategy = strategies.build(spec.strategy, spec.options, sizes_of(spec))

@@ -262,9 +262,8 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> dict[str, An
             raise ValueError(f"--set takes key=value, not {assignment!r}: for example --set train.learning_rate=1e-4")
         parts = path.strip().split(".")
         if len(parts) > 1 and parts[0] not in SECTIONS | {"options"}:
-            raise ValueError(
-                f"unknown section {parts[0]!r} in --set {assignment}: {_known(parts[0], sorted(SECTIONS | {'options'}))}"
-            )
+            hint = _known(parts[0], sorted(SECTIONS | {"options"}))
+            raise ValueError(f"unknown section {parts[0]!r} in --set {assignment}: {hint}")
         target = values
         for part in parts[:-1]:
             target = target.setdefault(part, {})

@@ -229,7 +229,7 @@ class Trainer:
         return {**metrics, **self.strategy.metrics()}
 
     def _probe(self) -> dict[str, float]:
-        """KL(pi_theta || pi_0) per token by the k3 estimator on fresh samples from fixed prompts, outside the ledger."""
+        """KL(pi_theta || pi_0) per token, k3 estimator, on fresh samples from fixed prompts, outside the ledger."""
         n = min(self.spec.probe.prompts, len(self.data.prompts.items))
         order = permutation(len(self.data.prompts.items), "probe")[:n]
         problems = [self.data.prompts.items[i] for i in order]

@@ -1,4 +1,4 @@
-"""Ends a run whose phase takes longer than its deadline, with the stacks of all threads, instead of waiting for ever."""
+"""Ends a run whose phase outlasts its deadline, with the stacks of all threads, instead of waiting for ever."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ RELATIVE_TOLERANCE = Decimal("1e-6")
 
 def extract(response: str) -> str | None:
     """The text after the last '#', stripped; None when there is no mark or nothing after it."""
-    head, mark, answer = response.rpartition(MARK)
+    _, mark, answer = response.rpartition(MARK)
     answer = answer.strip()
     return answer if mark and answer else None
 

@@ -1,4 +1,4 @@
-"""Programs: a Python expression after the last '#', executed on hidden inputs in the sandbox, compared in the parent."""
+"""Programs: a Python expression after the last '#', run in the sandbox on hidden inputs, compared in the parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs from examples and from specifications. The answer is a Python expression that is EXECUTED on hidden inputs."""
+"""Programs from examples and from specifications: Python expressions that are EXECUTED on hidden inputs."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ REDUCTIONS: dict[str, Callable[[list[int]], Any]] = {"sum": sum, "max": max, "mi
 
 
 class ListPipeline(Family):
-    """Filter and reduce or map and reduce (1), filter, map, reduce (2), two filters (3), two filters and two maps (4)."""
+    """Filter or map, then reduce (1); filter, map, reduce (2); two filters (3); two filters and two maps (4)."""
 
     name = "list"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 from benchmarks.base import Family, Problem, ProceduralSuite, Slip, Verdict
 from benchmarks.graders.answers import grade_strings
@@ -48,7 +49,7 @@ class Ordering(Family):
 
     def sample(self, rng: random.Random, level: int) -> tuple[str, ...]:
         chain = rng.sample(LETTERS, level + 3)
-        facts = [f"{a}>{b}" for a, b in zip(chain, chain[1:], strict=False)]
+        facts = [f"{a}>{b}" for a, b in pairwise(chain)]
         rng.shuffle(facts)
         return tuple(facts)
 

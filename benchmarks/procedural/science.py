@@ -15,8 +15,14 @@ ATOMIC_WEIGHT = {
     "H": 1, "C": 12, "N": 14, "O": 16, "F": 19, "Na": 23, "Mg": 24, "Al": 27, "Si": 28, "P": 31, "S": 32,
     "K": 39, "Ca": 40, "Fe": 56,
 }  # fmt: skip
-TWO_ELEMENTS = ["H2O", "CO2", "NH3", "CH4", "NO2", "N2O", "SO2", "SO3", "CO", "NO", "H2S", "NaF", "KF", "MgO", "CaO", "Al2O3", "SiO2", "Fe2O3", "FeO", "FeS", "Na2O", "K2O", "CaF2", "MgF2", "PH3", "CS2", "N2O4", "N2O5", "P2O5", "H2O2", "Na2S", "CaS", "MgS", "Mg3N2", "NF3", "SF6", "SiF4", "CF4", "N2H4", "HF", "NaH", "KH", "SiH4", "Na3N", "Al2S3", "AlN", "AlF3", "FeF3"] + [f"C{n}H{h}" for n in range(2, 10) for h in (2 * n, 2 * n + 2)]
-THREE_ELEMENTS = ["H2SO4", "HNO3", "NaOH", "KOH", "CaCO3", "MgCO3", "Na2CO3", "K2CO3", "NaNO3", "KNO3", "H3PO4", "H2CO3", "NaHS", "MgSO4", "CaSO4", "FeSO4", "K2SO4", "Na2SO4", "HCN", "KCN", "NaCN", "Na3PO4", "K3PO4", "H2SO3", "HNO2", "NaNO2", "KNO2", "FeCO3", "CH4N2", "CH5N", "C2H7N", "CH3F", "CH2F2", "C2H5F"] + [f"C{n}H{h}O{o}" for n in range(1, 9) for h, o in ((2 * n + 2, ""), (2 * n, ""), (2 * n, 2))]
+TWO_ELEMENTS = (
+    "H2O CO2 NH3 CH4 NO2 N2O SO2 SO3 CO NO H2S NaF KF MgO CaO Al2O3 SiO2 Fe2O3 FeO FeS Na2O K2O CaF2 MgF2 PH3 CS2 "
+    "N2O4 N2O5 P2O5 H2O2 Na2S CaS MgS Mg3N2 NF3 SF6 SiF4 CF4 N2H4 HF NaH KH SiH4 Na3N Al2S3 AlN AlF3 FeF3"
+).split() + [f"C{n}H{h}" for n in range(2, 10) for h in (2 * n, 2 * n + 2)]
+THREE_ELEMENTS = (
+    "H2SO4 HNO3 NaOH KOH CaCO3 MgCO3 Na2CO3 K2CO3 NaNO3 KNO3 H3PO4 H2CO3 NaHS MgSO4 CaSO4 FeSO4 K2SO4 Na2SO4 HCN "
+    "KCN NaCN Na3PO4 K3PO4 H2SO3 HNO2 NaNO2 KNO2 FeCO3 CH4N2 CH5N C2H7N CH3F CH2F2 C2H5F"
+).split() + [f"C{n}H{h}O{o}" for n in range(1, 9) for h, o in ((2 * n + 2, ""), (2 * n, ""), (2 * n, 2))]
 _ATOM = re.compile(r"([A-Z][a-z]?)(\d*)")
 THREE_ELEMENTS = [f for f in THREE_ELEMENTS if all(symbol in ATOMIC_WEIGHT for symbol, _ in _ATOM.findall(f))]
 

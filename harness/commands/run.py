@@ -92,7 +92,8 @@ def run(options: argparse.Namespace) -> int:
         directory = execute(spec, options.results, options.resume, options.quiet)
     except KeyboardInterrupt:
         print(
-            f"\ninterrupted; nothing that was finished is lost. Continue with the same command and --resume ({finished.path})",
+            f"\ninterrupted; nothing that was finished is lost ({finished.path}). "
+            "Continue with the same command and --resume",
             file=sys.stderr,
         )
         return 130

@@ -44,7 +44,8 @@ def resolve(name: str) -> ModelRef:
         directory = WEIGHTS / name
         if not (directory / "model.safetensors").is_file():
             raise ValueError(
-                f"the weights of embedded model {name!r} are not in this installation: make them with `harness pretrain {name}`"
+                f"the weights of embedded model {name!r} are not in this installation: "
+                f"make them with `harness pretrain {name}`"
             )
         return ModelRef(name, str(directory), "embedded")
     if name in REAL:
@@ -65,7 +66,9 @@ def load(ref: ModelRef, device: str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     """Float32 weights on `device` and the tokenizer; safetensors only, no remote code."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(ref.location, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(

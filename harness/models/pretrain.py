@@ -84,7 +84,7 @@ def build_model(recipe: Recipe, vocabulary: int, eos: int, pad: int) -> Qwen2For
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """(input ids, labels) [rows, T], right-padded; labels -100 on prompt and padding. Rows of a batch have like length."""
+    """(input ids, labels) [rows, T], right-padded, rows of like length; labels are -100 on prompt and padding."""
     import torch
 
     from benchmarks import corpus

@@ -4,7 +4,8 @@
 
 Both samplers take the same batch of prompts at temperature 1 without truncation, in alternation, and only tokens of
 real completions count (up to and including the end-of-sequence id), never padding. `natural` lets samples end by
-themselves, `forced` runs every sample to --max-tokens. Prints one JSON object; rates are medians over the rounds.
+themselves, `forced` runs every sample to --max-tokens. Prints one JSON object; rates are medians over the
+rounds, and so is the ratio of the two runs of a round, which a machine's changing load spoils least.
 Without --model a random Qwen2 of the embedded models' shape is used, its end-of-sequence logit raised so that a
 natural sample has about 25 tokens; without --prompt-file (one prompt a line) prompts are random ids.
 """
@@ -161,7 +162,7 @@ def main() -> None:
         report[ending] = {
             "engine_tokens_per_s": round(median(rates["engine"]), 1),
             "generate_tokens_per_s": round(median(rates["generate"]), 1),
-            "ratio": round(median(rates["engine"]) / median(rates["generate"]), 3),
+            "ratio": round(median(a / b for a, b in zip(rates["engine"], rates["generate"], strict=True)), 3),
             "engine_tokens_mean": round(sum(tokens["engine"]) / args.rounds / len(prompts), 2),
             "generate_tokens_mean": round(sum(tokens["generate"]) / args.rounds / len(prompts), 2),
         }

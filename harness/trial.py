@@ -1,0 +1,174 @@
+"""Short measurements on this machine that time estimates rest on. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from harness.ledger import Cost
+from harness.models import ladder
+from harness.run import assemble, choose_device, set_threads
+from harness.spec import RunSpec
+from harness.store import RunDir
+from strategies.base import Group, Role, Row, Step
+
+TRIAL_WEIGHTS = 2e7  # models up to this size are tried out; larger ones take too long to load and to run
+TRIAL_PROMPTS = 8
+REACHED = 0.5  # share of the rate of a plain matrix product that training reaches, assumed for larger models
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Lengths are mean tokens; the rest is seconds. A batch that decodes n tokens in s steps takes s step + n token."""
+
+    prompt: float
+    demonstration: float
+    response: float
+    longest: float
+    step: float  # one decoding step, however many rows
+    token: float  # one sampled token, prefill included
+    grade: float  # one response
+    flop: float  # one FLOP of an update
+    basis: str  # what was measured
+
+
+def _seconds(call: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = call()
+    return time.perf_counter() - started, result
+
+
+def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
+    """Loads the model, draws and grades a few responses, and does two updates on them, with the run's own settings."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from harness.engines.base import SamplingParams
+
+    disable_progress_bar()
+    small = replace(
+        spec,
+        data=replace(spec.data, problems=min(64, spec.data.problems)),
+        train=replace(spec.train, prompts=min(TRIAL_PROMPTS, spec.train.prompts)),
+        probe=replace(spec.probe, every=0),
+    )
+    # a trainer writes only when it runs; in a path that cannot be a directory even that would fail
+    trainer = assemble(small, ref, RunDir(Path(os.devnull)), SimpleNamespace(say=lambda text: None), None)
+    data, renderer, engine = trainer.data, trainer.renderer, trainer.engine
+    problems = data.prompts.take(TRIAL_PROMPTS)
+    group = spec.train.group
+
+    def sample(n: int, longest: int) -> Any:
+        chosen = [problem for problem in problems[:n] for _ in range(group)]
+        params = SamplingParams(max_tokens=longest, temperature=spec.rollout.temperature)
+        prompts = [renderer.prompt(problem) for problem in chosen]
+        return chosen, engine.sample(prompts, list(range(len(chosen))), params, (renderer.eos,))
+
+    sample(TRIAL_PROMPTS, 4)  # the first calls set libraries up
+    few_seconds, (_, few) = _seconds(lambda: sample(1, spec.rollout.max_tokens))
+    many_seconds, (chosen, many) = _seconds(lambda: sample(TRIAL_PROMPTS, spec.rollout.max_tokens))
+    step, token = _two_terms(few_seconds, few, many_seconds, many)
+    trainer.grade(chosen, many)
+    grade_seconds, _ = _seconds(lambda: trainer.grade(chosen, many))
+
+    plan = trainer.strategy.plan(Step(0))
+    groups = [
+        Group(
+            tuple(_rollout(trainer, chosen, many, g * group + j, g) for j in range(min(plan.rollouts, group))),
+            tuple([data.expert_row(problem, g)] * plan.expert + data.teacher_rows(problem, g, plan.teacher)),
+        )
+        for g, problem in enumerate(problems[: plan.prompts])
+    ]
+    share = min(1.0, len(groups) / max(plan.prompts, 1)) if plan.prompts else 1.0
+    pool = data.pool_rows(max(1, round(share * plan.pool)) if plan.pool else 0, first_group=len(groups))
+    rows = trainer.strategy.route(groups, pool, Step(0))
+    cost = Cost.of(trainer.model.config.to_dict())
+    flops = sum(cost.train(len(row.prompt), len(row.response)) for row in rows)
+    trainer.learner.update(rows, Step(0))
+    update_seconds, _ = _seconds(lambda: trainer.learner.update(rows, Step(0)))
+
+    demonstrated = data.demos.items[: 8 * TRIAL_PROMPTS]
+    given = [len(data.expert_row(problem, 0).response) for problem in demonstrated]
+    asked = data.prompts.items[: 8 * TRIAL_PROMPTS]
+    start = _mean([len(completion.tokens) for completion in many])
+    answered = _mean(given) if given else start
+    return Rates(
+        prompt=_mean([len(renderer.prompt(problem)) for problem in asked]),
+        demonstration=answered,
+        response=(start + min(answered, spec.rollout.max_tokens)) / 2,
+        longest=max(len(completion.tokens) for completion in many),
+        step=step,
+        token=token,
+        grade=grade_seconds / len(many),
+        flop=update_seconds / flops,
+        basis=f"tried out on {trainer.model.device.type}: {len(many)} responses (mean {start:.0f} tokens), "
+        f"an update on {len(rows)} rows; responses are taken to grow half-way to the demonstrations' length",
+    )
+
+
+def _rollout(trainer: Any, chosen: Sequence[Any], completions: Sequence[Any], i: int, group: int) -> Row:
+    """Sampled row i; rewards alternate, so that every group has a signal."""
+    problem, completion = chosen[i], completions[i]
+    prompt = trainer.renderer.prompt(problem)
+    return Row(
+        problem.id, problem.suite, group, Role.ROLLOUT, prompt, completion.tokens, float(i % 2), completion.logp
+    )
+
+
+def _two_terms(few_seconds: float, few: Sequence[Any], many_seconds: float, many: Sequence[Any]) -> tuple[float, float]:
+    """(seconds a step, seconds a token) from two batches: seconds = steps x + tokens y, both at least 0."""
+    s1, n1 = max(len(c.tokens) for c in few), sum(len(c.tokens) for c in few)
+    s2, n2 = max(len(c.tokens) for c in many), sum(len(c.tokens) for c in many)
+    determinant = s1 * n2 - s2 * n1
+    step = (few_seconds * n2 - many_seconds * n1) / determinant if determinant else 0.0
+    step = min(max(step, 0.0), many_seconds / s2)
+    return step, max(0.0, (many_seconds - s2 * step) / n2)
+
+
+def roofline(spec: RunSpec, config: dict[str, Any], prompt: float, demonstration: float) -> Rates:
+    """Rates of a model that is not tried out: a plain matrix product and a plain copy, measured here."""
+    import torch
+
+    set_threads(spec.runtime.threads)
+    device = torch.device(choose_device(spec.runtime.device))
+    dtype = torch.bfloat16 if spec.train.dtype == "bfloat16" else torch.float32
+    n = 1024 if device.type == "cpu" else 8192
+    matrix = torch.randn(n, n, device=device, dtype=dtype)
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def product() -> None:
+        matrix @ matrix
+        wait()
+
+    def copy() -> None:
+        matrix.clone()
+        wait()
+
+    rate, bandwidth = (work / min(_seconds(call)[0] for _ in range(4)) for work, call in
+                       ((2 * n**3, product), (2 * matrix.nbytes, copy)))  # fmt: skip
+    cost = Cost.of(config)
+    longest = float(spec.rollout.max_tokens)
+    return Rates(
+        prompt=prompt,
+        demonstration=demonstration,
+        response=longest,
+        longest=longest,
+        step=4 * ladder.parameters(config) / bandwidth,
+        token=cost.generate(round(prompt), round(longest)) / longest / (REACHED * rate),
+        grade=0.0,
+        flop=1 / (REACHED * rate),
+        basis=f"not tried out; assumed: responses of rollout.max_tokens, {100 * REACHED:.0f}% of the measured "
+        f"{rate / 1e9:,.0f} GFLOP/s of a {n} x {n} product on {device.type}, weights read once a decoding step at "
+        f"{bandwidth / 1e9:,.0f} GB/s",
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
