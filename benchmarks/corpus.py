@@ -14,11 +14,11 @@ from benchmarks import registry
 from benchmarks.base import Problem, ProceduralSuite, digest
 
 # manner -> share of the corpus
-MANNERS = {"careful": 0.35, "direct": 0.35, "hasty": 0.15, "careless": 0.15}
+MANNERS = {"careful": 0.45, "direct": 0.30, "hasty": 0.15, "careless": 0.10}
 DIRECT_WRONG = 0.7  # share of bare answers that are wrong
 HASTY_WRONG = 0.8  # share of solutions marked "~" that are wrong
 CARELESS_RATE = 0.25  # slips per step in unmarked careless working
-LEVEL_SHARES = {1: 0.46, 2: 0.46, 3: 0.08}  # level 4 never occurs
+LEVEL_SHARES = {1: 0.50, 2: 0.42, 3: 0.08}  # level 4 never occurs
 
 
 def answer(suite: ProceduralSuite, problem: Problem, manner: str, rng: random.Random) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,18 @@ def _write(path: Path, data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def save(root: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any], keep: int) -> Path:
-    """Writes `root/step_<step>` with one safetensors file per entry of `tensors`; older ones beyond `keep` go after."""
+def save(
+    root: Path,
+    step: int,
+    tensors: dict[str, dict[str, Tensor]],
+    state: dict[str, Any],
+    keep: int,
+    beside: Callable[[Path], None],
+) -> None:
+    """Writes `root/step_<step>` with one safetensors file per entry of `tensors`; older ones beyond `keep` go after.
+
+    `beside` puts further files into the directory, before it gets its name.
+    """
     from safetensors.torch import save as to_bytes
 
     root.mkdir(parents=True, exist_ok=True)
@@ -42,12 +53,26 @@ def save(root: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: di
         for name, group in tensors.items()
     }
     hashes["state.json"] = _write(temporary / "state.json", json.dumps(state, allow_nan=False).encode())
+    beside(temporary)
     _write(temporary / MANIFEST, json.dumps(hashes).encode())
+    sync_directory(temporary)
     os.replace(temporary, final)
     sync_directory(root)
-    for old in list_steps(root)[:-keep]:
-        shutil.rmtree(root / f"step_{old:06d}")
-    return final
+    tidy(root, step, keep)
+
+
+def tidy(root: Path, step: int, keep: int) -> None:
+    """Removes all but the `keep` newest checkpoints up to `step`, and unfinished ones.
+
+    Those after `step` are of a run that has fallen back behind them: were they kept, they would pass for the newest.
+    """
+    for unfinished in root.glob(".step_*.tmp"):
+        shutil.rmtree(unfinished)
+    steps = list_steps(root)
+    kept = [found for found in steps if found <= step][-keep:]
+    for found in steps:
+        if found not in kept:
+            shutil.rmtree(root / f"step_{found:06d}")
 
 
 def list_steps(root: Path) -> list[int]:
@@ -62,7 +87,7 @@ def verify(path: Path) -> str | None:
         for name, expected in hashes.items():
             if hashlib.sha256((path / name).read_bytes()).hexdigest() != expected:
                 return f"{path / name} does not match its hash"
-    except (OSError, json.JSONDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         return f"{path} is incomplete ({problem})"
     return None
 

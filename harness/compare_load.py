@@ -66,8 +66,8 @@ class Run:
 def find_runs(root: Path) -> tuple[list[Path], list[Path]]:
     """Run directories at `root`, one or two levels below it: (finished, unfinished), each sorted by path.
 
-    A directory with a manifest.json is a run and is not searched further. Raises ValueError where `root` is missing or
-    holds no finished run.
+    A directory with a manifest.json is a run and is not searched further; those of kind "evaluation" are no training
+    runs and are left out. Raises ValueError where `root` is missing or holds no finished run.
     """
     if not root.is_dir():
         raise ValueError(f"There is no directory {root}; give the results directory or one experiment below it.")
@@ -77,7 +77,8 @@ def find_runs(root: Path) -> tuple[list[Path], list[Path]]:
         below = []
         for directory in layer:
             if (directory / "manifest.json").is_file():
-                runs.append(directory)
+                if _read_json(directory / "manifest.json").get("kind") != "evaluation":
+                    runs.append(directory)
             elif depth < 2:
                 below += [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]
         layer = below

@@ -137,9 +137,10 @@ def simulate(spec: RunSpec, cost: Cost, rates: Rates) -> Course:
             course.stretches.append((first, course.steps, plan))
         idle = idle + 1 if spent[spec.budget.kind]() == done else 0
         if idle > 1000:
+            kind = spec.budget.kind.replace("_", " ")
             raise ValueError(
-                f"strategy {spec.strategy} spends no {spec.budget.kind.replace('_', ' ')}, so that this budget is never "
-                "reached: choose updates, flops or seconds"
+                f"strategy {spec.strategy} spends no {kind}, so that this budget is never reached: "
+                "choose updates, flops or seconds"
             )
         if course.steps >= MOST_STEPS:
             course.cut = True

@@ -55,21 +55,27 @@ class Evaluator:
             )
         return fitting
 
-    def run(self, directory: RunDir, fraction: float, ood: bool) -> dict[str, Any]:
-        """Evaluates every suite and returns its summaries by suite name; harder problems too if `ood`."""
+    def run(self, directory: RunDir, fraction: float, ood: bool, own: bool = True) -> dict[str, Any]:
+        """Evaluates every suite and returns its summaries by suite name; harder problems too if `ood`.
+
+        Without `own`, harder problems alone: a summary then holds the entry "ood" only, and suites that have none are
+        left out.
+        """
         summaries: dict[str, Any] = {}
         for suite in self.suites:
-            problems = self.problems(suite, "eval")
+            problems = self.problems(suite, "eval") if own else []
             harder = self.problems(suite, "ood") if ood else []
+            if not problems and not harder:
+                continue
             verdicts = self._suite(directory, suite, problems + harder, fraction)
-            hashes = data_hash(problems)
-            summaries[suite.name] = {**summarise(verdicts, "eval", self.spec.eval), "data_hash": hashes}
-            if harder:
-                summaries[suite.name]["ood"] = {
-                    **summarise(verdicts, "ood", self.spec.eval),
-                    "data_hash": data_hash(harder),
-                }
-            self.notify(f"  {suite.name:10s} {100 * (summaries[suite.name]['avg_at_k'] or 0):5.1f}%")
+            summary: dict[str, Any] = {}
+            for split, chosen in (("eval", problems), ("ood", harder)):
+                if chosen:
+                    found = {**summarise(verdicts, split, self.spec.eval), "data_hash": data_hash(chosen)}
+                    summary.update(found if split == "eval" else {"ood": found})
+                    label = suite.name if split == "eval" else f"{suite.name} {split}"
+                    self.notify(f"  {label:10s} {100 * (found['avg_at_k'] or 0):5.1f}%")
+            summaries[suite.name] = summary
         return summaries
 
     def _suite(self, directory: RunDir, suite: Suite, problems: list[Problem], fraction: float) -> list[dict[str, Any]]:

@@ -52,12 +52,15 @@ def execute(spec: RunSpec, results: Path, resume: bool = False, quiet: bool = Fa
     directory = directory_for(spec, results)
     if directory.done:
         return directory
-    begun = (directory.path / "manifest.json").exists()
-    if begun and not resume:
-        raise ValueError(
-            f"{directory.path} holds an unfinished run of this specification: continue it with --resume, or delete it"
-        )
     with directory.writer():
+        # asked under the lock: a run that somebody else is writing must not be advised to be deleted
+        if directory.done:
+            return directory
+        if (directory.path / "manifest.json").exists() and not resume:
+            raise ValueError(
+                f"{directory.path} holds an unfinished run of this specification: "
+                "continue it with --resume, or delete it"
+            )
         _attempt(spec, ref, directory, quiet)
     return directory
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
-Forbid = {"extra": "forbid"}
+Forbid = {"extra": "forbid", "allow_inf_nan": False}
 
 
 def _positive(section: object, *names: str) -> None:
@@ -94,6 +94,8 @@ class Train:
         _positive(self, "grad_clip")
         if self.learning_rate < 0 or self.weight_decay < 0:
             raise ValueError("learning_rate and weight_decay must not be negative")
+        if any(not 0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must lie in [0, 1), but are {list(self.betas)}")
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,12 @@ def build(values: Mapping[str, Any]) -> RunSpec:
     from strategies import registry as strategies
 
     try:
-        spec = TypeAdapter(RunSpec).validate_python(_tuples(dict(values)))
+        document = json.dumps(dict(values))
+    except TypeError as problem:
+        raise ValueError(f"a specification holds numbers, texts, lists and tables: {problem}") from None
+    try:
+        # strict, so that true or "8" is no number; as JSON, because strict Python input must be an instance already
+        spec = TypeAdapter(RunSpec).validate_json(document, strict=True)
     except ValidationError as problem:
         raise ValueError(_sentence(problem.errors()[0])) from None
     strategies.validate(spec.strategy, spec.options)
@@ -222,12 +229,6 @@ def build(values: Mapping[str, Any]) -> RunSpec:
         for name in (*spec.data.suites, *(spec.eval.suites or ())):
             suites.get(name)
     return spec
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
@@ -250,6 +251,8 @@ def load(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"no specification at {path}: check the path") from None
+    except OSError as problem:
+        raise ValueError(f"{path} cannot be read: {problem.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ValueError(f"{path} is not valid TOML: {problem}") from None
 

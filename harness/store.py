@@ -98,6 +98,14 @@ class RunDir:
         return read_json(self.path / "manifest.json")
 
     @property
+    def kind(self) -> str | None:
+        """None for a training run. A damaged manifest counts as one, so that it is seen."""
+        try:
+            return self.manifest.get("kind")
+        except ValueError:
+            return None
+
+    @property
     def done(self) -> bool:
         return (self.path / "DONE").exists()
 
@@ -122,6 +130,20 @@ class RunDir:
 
     def verdicts(self, suite: str, fraction: float) -> Path:
         return self.path / "verdicts" / f"{suite}@{fraction:.2f}.jsonl"
+
+    @property
+    def locked(self) -> bool:
+        """Whether a process is writing to it now."""
+        try:
+            stream = open(self.path / "run.lock")  # noqa: SIM115 - closed below
+        except FileNotFoundError:
+            return False
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     @contextmanager
     def writer(self) -> Iterator[None]:
@@ -151,11 +173,19 @@ class RunDir:
         write_json(self.path / "DONE", {"schema": SCHEMA})
 
 
-def find_runs(root: Path) -> list[RunDir]:
-    """Every run directory at or below `root`, by path. ValueError if there is none."""
+def find_runs(root: Path, kind: str | None = None) -> list[RunDir]:
+    """Directories of `kind` at or below `root`, by path: None = training runs, "evaluation" = those of `harness eval`.
+
+    ValueError if `root` does not exist.
+    """
     if not root.exists():
         raise ValueError(f"{root} does not exist: name a results directory or a run directory")
-    runs = [RunDir(path.parent) for path in sorted(root.rglob("manifest.json"))]
-    if not runs:
-        raise ValueError(f"no runs under {root}: make one with `harness run`")
-    return runs
+    found = []
+    for path, below, files in os.walk(root):
+        if "manifest.json" not in files:
+            continue
+        below.clear()  # checkpoints inside have manifests of their own
+        run = RunDir(Path(path))
+        if run.kind == kind:
+            found.append(run)
+    return sorted(found, key=lambda run: run.path)

@@ -6,6 +6,7 @@ import copy
 import math
 import resource
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ class Trainer:
         self.evaluator = Evaluator(spec, renderer, engine, progress.say)
         self.batch = 0  # batches of rollouts drawn
         self.index = 0  # lines of metrics written: optimiser steps, skipped ones included
+        self.saved: int | None = None  # index of the newest checkpoint
         self.track: dict[str, Any] = {
             "kl": None,
             "kl_index": 0,
@@ -77,7 +79,8 @@ class Trainer:
         while self.ledger.fraction < 1.0:
             self._batch()
             self._evaluate_due()
-            if self.ledger.fraction >= 1.0 or self.batch % self.spec.runtime.checkpoint_every == 0:
+            since = self.index - (self.saved or 0)
+            if self.ledger.fraction >= 1.0 or since >= self.spec.runtime.checkpoint_every:
                 self._save()
         self._evaluate_due()
         self.directory.finish()
@@ -196,7 +199,7 @@ class Trainer:
         if not completions:
             return {**seen, "reward": None, "response_length": None, "truncated": None}
         n = len(completions)
-        seen["reward"] = sum(verdict.score or 0.0 for verdict in verdicts) / n
+        seen["reward"] = mean_score(verdicts)
         seen["response_length"] = sum(len(completion.tokens) for completion in completions) / n
         seen["truncated"] = sum(completion.finish == "length" for completion in completions) / n
         seen["no_answer"] = sum(verdict.status == "no_answer" for verdict in verdicts) / n
@@ -211,8 +214,9 @@ class Trainer:
 
     def _update(self, rows: list[Row], step: Step) -> dict[str, Any]:
         self.ledger.add(updates=1)
-        if not rows:
-            return {"skipped": 1.0}  # every group was dropped; the rollouts were paid for all the same
+        if not rows:  # every group was dropped; the rollouts were paid for all the same
+            self.strategy.observe({}, step)
+            return {**self.strategy.metrics(), "skipped": 1.0}
         for row in rows:
             flops = self.cost.train(len(row.prompt), len(row.response))
             kind = "trained_tokens_rollout" if row.role == Role.ROLLOUT else "trained_tokens_demo"
@@ -228,7 +232,7 @@ class Trainer:
             )
         return {**metrics, **self.strategy.metrics()}
 
-    def _probe(self) -> dict[str, float]:
+    def _probe(self) -> dict[str, float | None]:
         """KL(pi_theta || pi_0) per token, k3 estimator, on fresh samples from fixed prompts, outside the ledger."""
         n = min(self.spec.probe.prompts, len(self.data.prompts.items))
         order = permutation(len(self.data.prompts.items), "probe")[:n]
@@ -250,7 +254,7 @@ class Trainer:
         track["kl"], track["kl_index"] = kl, self.index
         return {
             "kl": kl,
-            "probe_reward": sum(verdict.score or 0.0 for verdict in verdicts) / n,
+            "probe_reward": mean_score(verdicts),
             "probe_entropy": entropy,
             "probe_response_length": sum(len(completion.tokens) for completion in completions) / n,
             "probe_truncated": sum(completion.finish == "length" for completion in completions) / n,
@@ -323,6 +327,8 @@ class Trainer:
             write_json(self.directory.evaluation, self.evaluated)
 
     def _save(self) -> None:
+        if self.saved == self.index:
+            return  # evaluation changes nothing
         state = {
             "batch": self.batch,
             "index": self.index,
@@ -336,20 +342,27 @@ class Trainer:
         parameters = {name: value.detach().contiguous() for name, value in self.model.named_parameters()}
         tensors = {"model": parameters, "optimizer": checkpoint.optimizer_tensors(self.learner.optimizer)}
         tensors = {name: group for name, group in tensors.items() if group}
-        path = checkpoint.save(
-            self.directory.checkpoints, self.index, tensors, state, self.spec.runtime.keep_checkpoints
-        )
-        self.model.config.save_pretrained(path)
-        self.renderer.tokenizer.save_pretrained(path)
+
+        def beside(path: Path) -> None:
+            self.model.config.save_pretrained(path)
+            self.renderer.tokenizer.save_pretrained(path)
+
+        keep = self.spec.runtime.keep_checkpoints
+        checkpoint.save(self.directory.checkpoints, self.index, tensors, state, keep, beside)
+        self.saved = self.index
 
     def _restore(self) -> None:
+        damaged = False
         for step in reversed(checkpoint.list_steps(self.directory.checkpoints)):
             path = self.directory.checkpoints / f"step_{step:06d}"
             problem = checkpoint.verify(path)
             if problem is None:
                 self._load(*checkpoint.load(path))
                 break
+            damaged = True
             self.progress.say(f"{problem}: falling back to the checkpoint before it")
+        newest = -1 if self.saved is None else self.saved
+        checkpoint.tidy(self.directory.checkpoints, newest, self.spec.runtime.keep_checkpoints)
         keep_lines(self.directory.metrics, [r for r in read_lines(self.directory.metrics) if r["step"] <= self.index])
         keep_lines(self.directory.timing, [r for r in read_lines(self.directory.timing) if r["step"] <= self.index])
         if self.directory.evaluation.exists():
@@ -358,6 +371,16 @@ class Trainer:
                 for key, suites in read_json(self.directory.evaluation).items()
                 if all(summary["at"]["step"] <= self.index for summary in suites.values())
             }
+        if damaged:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Removes samples of evaluations that will be redone: with seconds as budget, their weights may be others."""
+        for fraction in self.spec.eval.fractions:
+            if f"{fraction:.2f}" not in self.evaluated:
+                for folder in ("generations", "verdicts"):
+                    for path in (self.directory.path / folder).glob(f"*@{fraction:.2f}.jsonl"):
+                        path.unlink()
 
     def _load(self, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> None:
         if state["spec_hash"] != self.spec.hash():
@@ -373,7 +396,14 @@ class Trainer:
         self.data.load_state_dict(state["data"])
         self.strategy.load_state_dict(state["strategy"])
         self.batch, self.index, self.track = state["batch"], state["index"], state["track"]
+        self.saved = self.index
         self.progress.say(f"resumed at step {self.index}")
+
+
+def mean_score(verdicts: Sequence[Verdict]) -> float | None:
+    """Of the verdicts that have a score: a failure of the sandbox is no failure of the policy."""
+    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    return sum(scores) / len(scores) if scores else None
 
 
 def permuted(groups: Sequence[int], *names: object) -> list[int]:

@@ -91,9 +91,9 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     trainer.learner.update(rows, Step(0))
     update_seconds, _ = _seconds(lambda: trainer.learner.update(rows, Step(0)))
 
-    demonstrated = data.demos.items[: 8 * TRIAL_PROMPTS]
+    demonstrated = data.demos.take(8 * TRIAL_PROMPTS) if data.demos.items else []
     given = [len(data.expert_row(problem, 0).response) for problem in demonstrated]
-    asked = data.prompts.items[: 8 * TRIAL_PROMPTS]
+    asked = data.prompts.take(8 * TRIAL_PROMPTS)
     start = _mean([len(completion.tokens) for completion in many])
     answered = _mean(given) if given else start
     return Rates(
@@ -114,9 +114,7 @@ def _rollout(trainer: Any, chosen: Sequence[Any], completions: Sequence[Any], i:
     """Sampled row i; rewards alternate, so that every group has a signal."""
     problem, completion = chosen[i], completions[i]
     prompt = trainer.renderer.prompt(problem)
-    return Row(
-        problem.id, problem.suite, group, Role.ROLLOUT, prompt, completion.tokens, float(i % 2), completion.logp
-    )
+    return Row(problem.id, problem.suite, group, Role.ROLLOUT, prompt, completion.tokens, float(i % 2), completion.logp)
 
 
 def _two_terms(few_seconds: float, few: Sequence[Any], many_seconds: float, many: Sequence[Any]) -> tuple[float, float]:

@@ -75,13 +75,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def values(tiny: Path) -> Callable[..., dict[str, Any]]:
     """(nested changes) -> the plain values of a small specification."""
     return lambda **changes: merged({**VALUES, "model": str(tiny)}, changes)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_spec(values: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
     """(nested changes) -> a small RunSpec."""
     from harness.spec import build

@@ -21,7 +21,7 @@ class Polynomial(Family):
     name = "poly"
 
     def sample(self, rng: random.Random, level: int) -> tuple[int, ...]:
-        b, c = rng.randint(1, 9), rng.randint(0, 39)
+        b, c = rng.randint(1, 9), rng.randint(0, 29)
         if level == 1:
             return 0, 0, b, c
         if level == 2:
@@ -74,9 +74,9 @@ TEXT_OPERATIONS: dict[str, tuple[str, Callable[[str], str]]] = {
     "even": ("[::2]", lambda s: "".join(c for i, c in enumerate(s) if i % 2 == 0)),
     "odd": ("[1::2]", lambda s: "".join(c for i, c in enumerate(s) if i % 2 == 1)),
     "twice": ("*2", lambda s: s + s),
-    **{f"first{n}": (f"[:{n}]", lambda s, n=n: "".join(list(s)[:n])) for n in range(2, 7)},
-    **{f"last{n}": (f"[-{n}:]", lambda s, n=n: "".join(list(s)[-n:])) for n in range(2, 7)},
-    **{f"drop{n}": (f"[{n}:]", lambda s, n=n: "".join(list(s)[n:])) for n in range(1, 5)},
+    **{f"first{n}": (f"[:{n}]", lambda s, n=n: "".join(list(s)[:n])) for n in range(2, 5)},
+    **{f"last{n}": (f"[-{n}:]", lambda s, n=n: "".join(list(s)[-n:])) for n in range(2, 5)},
+    **{f"drop{n}": (f"[{n}:]", lambda s, n=n: "".join(list(s)[n:])) for n in range(1, 4)},
 }
 
 

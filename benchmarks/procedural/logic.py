@@ -48,7 +48,7 @@ class Ordering(Family):
     styles = 2
 
     def sample(self, rng: random.Random, level: int) -> tuple[str, ...]:
-        chain = rng.sample(LETTERS, level + 3)
+        chain = rng.sample(LETTERS, level + 2)
         facts = [f"{a}>{b}" for a, b in pairwise(chain)]
         rng.shuffle(facts)
         return tuple(facts)

@@ -18,7 +18,7 @@ ATOMIC_WEIGHT = {
 TWO_ELEMENTS = (
     "H2O CO2 NH3 CH4 NO2 N2O SO2 SO3 CO NO H2S NaF KF MgO CaO Al2O3 SiO2 Fe2O3 FeO FeS Na2O K2O CaF2 MgF2 PH3 CS2 "
     "N2O4 N2O5 P2O5 H2O2 Na2S CaS MgS Mg3N2 NF3 SF6 SiF4 CF4 N2H4 HF NaH KH SiH4 Na3N Al2S3 AlN AlF3 FeF3"
-).split() + [f"C{n}H{h}" for n in range(2, 10) for h in (2 * n, 2 * n + 2)]
+).split() + [f"C{n}H{h}" for n in range(2, 7) for h in (2 * n, 2 * n + 2)]
 THREE_ELEMENTS = (
     "H2SO4 HNO3 NaOH KOH CaCO3 MgCO3 Na2CO3 K2CO3 NaNO3 KNO3 H3PO4 H2CO3 NaHS MgSO4 CaSO4 FeSO4 K2SO4 Na2SO4 HCN "
     "KCN NaCN Na3PO4 K3PO4 H2SO3 HNO2 NaNO2 KNO2 FeCO3 CH4N2 CH5N C2H7N CH3F CH2F2 C2H5F"
@@ -42,21 +42,20 @@ class Mechanics(Family):
 
         if level == 1:
             kind = rng.choice(("F", "p", "W", "d", "a", "v"))
-            a, b = r(2, 9), r(2, 19)
+            a, b = r(2, 9), r(2, 9)
             return (kind, a * b, a) if kind in "av" else (kind, a, b)
         if level == 2:
             kind = rng.choice(("u", "K", "w"))
-            return {"u": (kind, r(1, 20), r(2, 9), r(2, 9)), "K": (kind, 2 * r(1, 9), r(2, 9)), "w": (kind, r(2, 40))}[
-                kind
-            ]
+            options = {"u": (r(1, 20), r(2, 9), r(2, 9)), "K": (2 * r(1, 4), r(2, 6)), "w": (r(2, 15),)}
+            return kind, *options[kind]
         if level == 3:
             kind = rng.choice(("WF", "E", "P"))
             if kind == "P":
                 t, force = r(2, 9), r(2, 9)
-                return kind, force, t * r(2, 9), t
-            return (kind, r(2, 9), r(2, 9), r(2, 9)) if kind == "WF" else (kind, r(2, 9), r(2, 9))
+                return kind, force, t * r(2, 4), t
+            return (kind, r(2, 6), r(2, 6), r(2, 6)) if kind == "WF" else (kind, r(2, 5), r(2, 5))
         t = r(2, 6)
-        return "PF", r(2, 9), r(2, 9), t * r(2, 9), t
+        return "PF", r(2, 6), r(2, 6), t * r(2, 4), t
 
     def prompt(self, params: tuple[object, ...]) -> str:
         kind, *x = params
@@ -134,7 +133,7 @@ class Circuit(Family):
     def sample(self, rng: random.Random, level: int) -> tuple[object, ...]:
         current = rng.randint(2, 9)
         if level == 1:
-            r = rng.randint(2, 19)
+            r = rng.randint(2, 9)
             return rng.choice(("V", "I", "R")), current, r
         if level == 2:
             return rng.choice(("VS", "IS")), current, rng.randint(1, 9), rng.randint(1, 9)
@@ -192,7 +191,7 @@ class MolarMass(Family):
     def sample(self, rng: random.Random, level: int) -> tuple[object, ...]:
         if level == 1:
             if rng.random() < 0.5:
-                return rng.choice(sorted(ATOMIC_WEIGHT)), rng.randint(2, 9)
+                return rng.choice(sorted(ATOMIC_WEIGHT)), rng.randint(2, 5)
             return rng.choice(TWO_ELEMENTS), 1
         if level == 2:
             return rng.choice((rng.choice(THREE_ELEMENTS), rng.choice(TWO_ELEMENTS))), rng.choice((1, 2, 3))
@@ -231,9 +230,9 @@ class Units(Family):
     def sample(self, rng: random.Random, level: int) -> tuple[object, ...]:
         if level == 1:
             kind = rng.choice(("C", "min", "h", "km", "cm"))
-            return kind, rng.randint(1, 99 if kind in ("C", "km") else 30) * (1 if kind != "cm" else 10)
+            return kind, rng.randint(1, 99 if kind in ("C", "km") else 30)
         if level == 2:
-            return rng.choice(("kmh", "ms", "hs")), rng.randint(1, 30)
+            return rng.choice(("kmh", "ms", "hs")), rng.randint(1, 20)
         if level == 3:
             return "dist", rng.randint(1, 12), rng.randint(2, 9)
         return "far", rng.randint(1, 12), rng.randint(2, 9), rng.randint(1, 50)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+    from transformers import Qwen2Tokenizer, Qwen2ForCausalLM
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Recipe:
     layers: int
     heads: int
     steps: int
-    rows: int = 128
-    learning_rate: float = 3e-3
-    warmup: int = 200
+    rows: int = 64
+    learning_rate: float = 2.5e-3
+    warmup: int = 300
     weight_decay: float = 0.1
     seed: int = 0
 
@@ -37,9 +37,9 @@ class Recipe:
 
 
 RECIPES = {
-    "0.2m": Recipe(hidden=64, layers=4, heads=2, steps=4000, learning_rate=5e-3),
-    "1m": Recipe(hidden=128, layers=5, heads=4, steps=2600, learning_rate=3e-3),
-    "4m": Recipe(hidden=256, layers=5, heads=8, steps=2200, learning_rate=1.5e-3),
+    "0.2m": Recipe(hidden=64, layers=4, heads=2, steps=10000, learning_rate=4e-3),
+    "1m": Recipe(hidden=128, layers=5, heads=4, steps=8000),
+    "4m": Recipe(hidden=256, layers=5, heads=8, steps=3000, learning_rate=1.5e-3),
 }
 
 
@@ -83,13 +83,14 @@ def build_model(recipe: Recipe, vocabulary: int, eos: int, pad: int) -> Qwen2For
     return model
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(tokenizer: Qwen2Tokenizer, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """(input ids, labels) [rows, T], right-padded, rows of like length; labels are -100 on prompt and padding."""
     import torch
 
     from benchmarks import corpus
+    from harness.models.tokenizer import CHARACTERS
 
-    ids = tokenizer.get_vocab()
+    ids = {character: tokenizer.encode(character)[0] for character in CHARACTERS}
     pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
     source = corpus.stream(recipe.seed)
     rng = random.Random(recipe.seed)

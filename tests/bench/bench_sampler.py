@@ -1,6 +1,6 @@
 """Tokens per second of `HFEngine.sample` against `model.generate` of the same transformers version.
 
-    python tests/bench/bench_sampler.py --model DIR --prompt-file FILE --prompts 128 --max-tokens 64 --threads 2
+    python tests/bench/bench_sampler.py --model 1m --prompt-file FILE --prompts 128 --max-tokens 64 --threads 2
 
 Both samplers take the same batch of prompts at temperature 1 without truncation, in alternation, and only tokens of
 real completions count (up to and including the end-of-sequence id), never padding. `natural` lets samples end by
@@ -23,10 +23,11 @@ from statistics import median
 import torch
 import transformers
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from harness.engines.base import SamplingParams
 from harness.engines.hf import HFEngine
+from harness.models.ladder import load, resolve
 
 PAD, EOS = 0, 1  # of the random model
 
@@ -105,7 +106,7 @@ def rate(run: Callable[[], int]) -> tuple[float, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="directory of a causal LM")
+    parser.add_argument("--model", help="name or directory of a causal LM")
     parser.add_argument("--prompt-file", type=Path, help="text file with one prompt a line, for --model")
     parser.add_argument("--prompts", type=int, default=128, help="rows sampled")
     parser.add_argument("--group", type=int, default=1, help="rows that share a prompt")
@@ -122,11 +123,12 @@ def main() -> None:
 
     distinct = -(-args.prompts // args.group)
     pad, eos = PAD, EOS
-    model = AutoModelForCausalLM.from_pretrained(args.model) if args.model else random_model()
     pool = random_prompts(distinct)
     if args.model:
-        tokenizer = AutoTokenizer.from_pretrained(args.model)
+        model, tokenizer = load(resolve(args.model), args.device)
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    else:
+        model = random_model()
     if args.prompt_file:
         pool = [tokenizer.encode(line) for line in args.prompt_file.read_text().splitlines() if line]
     if len(pool) < distinct:

@@ -218,6 +218,7 @@ def test_bfloat16_log_probs_stay_close_to_float32(name):
         torch.testing.assert_close(torch.tensor(row.logp), picked, atol=0.05, rtol=0)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @EITHER_PATH
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,0 +1,198 @@
+"""An evaluation by itself: of a model, or of a checkpoint of a run, in a directory of its own that can be resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import provenance
+from harness import spec as specification
+from harness.checkpoint import list_steps
+from harness.engines.base import Completion, Engine, SamplingParams
+from harness.models import ladder
+from harness.run import choose_device, set_threads
+from harness.spec import RunSpec
+from harness.store import SCHEMA, RunDir, read_json, read_lines, write_json
+
+if TYPE_CHECKING:
+    from harness.evaluate import Evaluator
+
+KIND = "evaluation"
+FRACTION = 0.0  # what files are named after; a model that is evaluated by itself is at no point of a budget
+KEY = f"{FRACTION:.2f}"
+SPLITS = {"eval": (False, True), "ood": (True, False), "both": (True, True)}  # (harder problems, problems like trained)
+
+Report = Callable[[int, int, float, float], None]  # samples done, samples in all, tokens a second, seconds left
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is evaluated. `spec` is the run's, or the default one with the model's name; `embedded`: plain prompts."""
+
+    name: str
+    ref: ladder.ModelRef
+    spec: RunSpec
+    embedded: bool
+
+
+def target(text: str, at: str) -> Target:
+    """A model name, a Hugging Face id, a model directory, a run directory or one of its checkpoints.
+
+    `at`: "latest" or the step of a checkpoint, for run directories. ValueError in one sentence for anything else.
+    """
+    path = Path(text)
+    if path.parent.name == "checkpoints" and path.name.startswith("step_") and path.is_dir():
+        path, at = path.resolve().parents[1], path.name[5:]
+    manifest = path / "manifest.json"
+    if not manifest.is_file():
+        if at != "latest":
+            raise ValueError(f"--at names a checkpoint of a run, but {text} is no run directory: leave it out")
+        ref = ladder.resolve(text)
+        return Target(_name(text), ref, RunSpec(model=text), ref.kind == "embedded")
+    content = read_json(manifest)
+    if content.get("kind") is not None or "spec" not in content:
+        raise ValueError(f"{path} is no training run: name a run directory, a model directory or a model")
+    steps = list_steps(path / "checkpoints")
+    if not steps:
+        raise ValueError(f"{path} has no checkpoint yet: let the run go on, or evaluate its model by name")
+    if at != "latest" and not (at.isdigit() and int(at) in steps):
+        raise ValueError(f"{path} has no checkpoint at step {at}: there is {', '.join(map(str, steps))}")
+    step = steps[-1] if at == "latest" else int(at)
+    folder = path.resolve() / "checkpoints" / f"step_{step:06d}"
+    spec = specification.build(content["spec"])
+    name = f"{path.resolve().name}-step_{step:06d}"
+    return Target(name, ladder.ModelRef(name, str(folder), "local"), spec, spec.model in ladder.EMBEDDED)
+
+
+def _name(text: str) -> str:
+    return text.strip("/").replace("/", "--")[-40:].strip(".-")
+
+
+def directory_for(chosen: Target, split: str, results: Path) -> RunDir:
+    """results/evaluations/<name>-<hash>: another model file, other settings or another split give another one."""
+    spec = chosen.spec
+    content = {
+        "model": chosen.ref.location,
+        "files": [
+            [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+            for path in sorted(Path(chosen.ref.location).glob("*.safetensors"))
+        ],
+        "eval": asdict(spec.eval),
+        "data": asdict(spec.data),
+        "seed": spec.seed,
+        "split": split,
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+    return RunDir(results / "evaluations" / f"{chosen.name}-{digest}")
+
+
+def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], None], report: Report) -> None:
+    """Evaluates and writes manifest, generations, verdicts, evaluation.json and DONE; goes on where it stopped.
+
+    ValueError if another process writes to the directory.
+    """
+    spec = chosen.spec
+    with directory.writer():
+        path = directory.path / "manifest.json"
+        manifest: dict[str, Any] = {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "target": chosen.name,
+            "model": chosen.ref.location,
+            "split": split,
+            "spec": {key: value for key, value in spec.as_dict().items() if key in ("model", "seed", "data", "eval")},
+            "attempts": [],
+        }
+        if path.exists():
+            manifest = read_json(path)
+        manifest["provenance"] = provenance.collect()
+        number = len(manifest["attempts"]) + 1
+        manifest["attempts"].append({"number": number, "started": time.time(), "pid": os.getpid()})
+        write_json(path, manifest)
+        evaluator, metered = _assemble(chosen, say, report)
+        ood, own = SPLITS[split]
+        metered.expect(*_amounts(evaluator, directory, ood, own))
+        summaries = evaluator.run(directory, FRACTION, ood, own)
+        if not summaries:
+            raise ValueError(f"none of the suites has problems in split {split}: choose another --split")
+        write_json(directory.evaluation, {KEY: summaries})
+        directory.finish()
+
+
+def _assemble(chosen: Target, say: Callable[[str], None], report: Report) -> tuple[Evaluator, Metered]:
+    from transformers.utils.logging import disable_progress_bar
+
+    from harness.data import Renderer
+    from harness.engines.hf import HFEngine
+    from harness.evaluate import Evaluator
+
+    disable_progress_bar()
+    spec = chosen.spec
+    set_threads(spec.runtime.threads)
+    model, tokenizer = ladder.load(chosen.ref, choose_device(spec.runtime.device))
+    context = int(model.config.max_position_embeddings)
+    renderer = Renderer(tokenizer, spec.data.style, chosen.embedded, context)
+    metered = Metered(HFEngine(model), report)
+    return Evaluator(spec, renderer, metered, say), metered
+
+
+def _amounts(evaluator: Evaluator, directory: RunDir, ood: bool, own: bool) -> tuple[int, int]:
+    """(samples to draw, samples in all), before anything is drawn."""
+    from harness.evaluate import CHUNK, Evaluator
+
+    # the same problems, without saying twice which of them are left out
+    silent = Evaluator(evaluator.spec, evaluator.renderer, evaluator.engine, lambda text: None)
+    left = total = 0
+    for suite in silent.suites:
+        splits = ["eval"] * own + ["ood"] * ood
+        wanted = sum(len(silent.problems(suite, split)) for split in splits) * evaluator.spec.eval.k
+        stored = len(read_lines(directory.generations(suite.name, FRACTION)))
+        total += wanted
+        left += wanted - (stored if stored >= wanted else stored // CHUNK * CHUNK)
+    return left, total
+
+
+class Metered:
+    """An engine that reports how far it is."""
+
+    def __init__(self, engine: Engine, report: Report) -> None:
+        self.engine = engine
+        self.report = report
+        self.drawn = self.tokens = self.left = self.total = 0
+        self.seconds = 0.0
+
+    def expect(self, left: int, total: int) -> None:
+        """How many samples will be asked for, and how many there are with those that are stored already."""
+        self.left, self.total = left, total
+
+    def sample(
+        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams, eos_ids: Sequence[int]
+    ) -> list[Completion]:
+        """See `Engine.sample`."""
+        started = time.perf_counter()
+        completions = self.engine.sample(prompts, seeds, params, eos_ids)
+        self.seconds += time.perf_counter() - started
+        self.drawn += len(completions)
+        self.tokens += sum(len(completion.tokens) for completion in completions)
+        rate = self.tokens / self.seconds
+        left = (self.left - self.drawn) * self.seconds / self.drawn
+        self.report(self.total - self.left + self.drawn, self.total, rate, left)
+        return completions
+
+
+def with_settings(chosen: Target, evaluation: dict[str, Any], data: dict[str, Any], runtime: dict[str, Any]) -> Target:
+    """The target with other settings; ValueError for values out of range."""
+    spec = chosen.spec
+    spec = replace(
+        spec,
+        eval=replace(spec.eval, **evaluation),
+        data=replace(spec.data, **data),
+        runtime=replace(spec.runtime, **runtime),
+    )
+    return replace(chosen, spec=spec)
