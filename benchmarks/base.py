@@ -219,7 +219,14 @@ class ProceduralSuite(Suite):
         family = self._by_name[problem.family]
         return family.solve(problem.params, Slip(rng, rate), style % family.styles)
 
+    def passes(self, problem: Problem, answer: str) -> bool:
+        """Whether an answer that is not written as the gold one is right all the same."""
+        return False
+
     def demonstration(self, problem: Problem, variant: int = 0, wrong: bool = False) -> str:
         rng = random.Random(digest("demonstration", problem.id, variant))
-        steps, answer = self.solution(problem, rng, variant, wrong, rate=0.4)
-        return f"{steps}#{answer}"
+        for _ in range(WRONG_TRIES):
+            steps, answer = self.solution(problem, rng, variant, wrong, rate=0.4)
+            if not wrong or not self.passes(problem, answer):
+                return f"{steps}#{answer}"
+        raise RuntimeError(f"no wrong solution of {problem.id} found in {WRONG_TRIES} tries: all of them pass")

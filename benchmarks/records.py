@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,8 @@ HELD_OUT_TENTHS = 1
 def read_records(source: str) -> list[dict[str, Any]]:
     """Rows of a JSONL file (plain or .gz), or of the train split of a Hugging Face data set owner/name[:config]."""
     path = Path(source)
-    if path.exists():
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as stream:
-            rows = []
-            # not splitlines(): data hold other line separators inside their strings
-            for line_number, line in enumerate(stream.read().split("\n"), start=1):
-                if not line.strip():
-                    continue
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as problem:
-                    raise ValueError(
-                        f"{source} line {line_number} is not JSON ({problem.msg}): give one object a line"
-                    ) from None
-                if not isinstance(rows[-1], dict):
-                    raise ValueError(f"{source} line {line_number} is no JSON object: give one object a line")
-            if not rows:
-                raise ValueError(f"{source} holds no records: give one JSON object a line")
-            return rows
+    if path.is_file():
+        return _read_file(path)
     if "/" not in source or source.startswith((".", "/")) or path.suffix in (".jsonl", ".gz", ".json"):
         raise ValueError(f"no data at {source}: name a JSONL file, or a Hugging Face data set as owner/name[:config]")
     try:
@@ -55,6 +39,29 @@ def read_records(source: str) -> list[dict[str, Any]]:
     except (OSError, ValueError) as problem:
         first = str(problem).strip().splitlines()[0]
         raise ValueError(f"data set {source} could not be loaded: {first} Download it and name the file.") from None
+
+
+def _read_file(path: Path) -> list[dict[str, Any]]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as stream:
+            text = stream.read()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as problem:
+        raise ValueError(f"{path} cannot be read ({problem}): give UTF-8 text, or the same in gzip as .gz") from None
+    rows = []
+    # not splitlines(): data hold other line separators inside their strings
+    for line_number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as problem:
+            raise ValueError(f"{path} line {line_number} is not JSON ({problem.msg}): give one object a line") from None
+        if not isinstance(rows[-1], dict):
+            raise ValueError(f"{path} line {line_number} is no JSON object: give one object a line")
+    if not rows:
+        raise ValueError(f"{path} holds no records: give one JSON object a line")
+    return rows
 
 
 def _first(row: dict[str, Any], keys: Iterable[str]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -26,13 +27,21 @@ def data_hash(problems: Sequence[Problem]) -> str:
 
 
 class Evaluator:
-    """Evaluates a model on the suites of a specification."""
+    """Evaluates a model on the suites of a specification; `guard`, a watchdog phase, surrounds each piece of work."""
 
-    def __init__(self, spec: RunSpec, renderer: Renderer, engine: Engine, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        renderer: Renderer,
+        engine: Engine,
+        notify: Callable[[str], None],
+        guard: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self.spec = spec
         self.renderer = renderer
         self.engine = engine
         self.notify = notify
+        self.guard = guard
         self.suites = evaluation_suites(spec.data, spec.eval)
 
     def problems(self, suite: Suite, split: str) -> list[Problem]:
@@ -90,9 +99,9 @@ class Evaluator:
         for start in range(len(stored), len(wanted), CHUNK):
             chunk = wanted[start : start + CHUNK]
             seeds = [seed_for("evaluation", plan.seed, self.spec.seed, problem.id, sample) for problem, sample in chunk]
-            completions = self.engine.sample(
-                [self.renderer.prompt(problem) for problem, _ in chunk], seeds, params, (self.renderer.eos,)
-            )
+            prompts = [self.renderer.prompt(problem) for problem, _ in chunk]
+            with self.guard():
+                completions = self.engine.sample(prompts, seeds, params, (self.renderer.eos,))
             records = [
                 {
                     "problem": problem.id,
@@ -116,7 +125,8 @@ class Evaluator:
         keep_lines(path, graded)
         by_id = {problem.id: problem for problem in problems}
         todo = stored[len(graded) :]
-        verdicts = suite.grade([by_id[row["problem"]] for row in todo], [row["text"] for row in todo])
+        with self.guard():
+            verdicts = suite.grade([by_id[row["problem"]] for row in todo], [row["text"] for row in todo])
         records = []
         for row, verdict in zip(todo, verdicts, strict=True):
             problem = by_id[row["problem"]]

@@ -98,6 +98,7 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
     ValueError if another process writes to the directory.
     """
     spec = chosen.spec
+    ladder.check_reachable(chosen.ref)
     with directory.writer():
         path = directory.path / "manifest.json"
         manifest: dict[str, Any] = {
@@ -126,13 +127,10 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
 
 
 def _assemble(chosen: Target, say: Callable[[str], None], report: Report) -> tuple[Evaluator, Metered]:
-    from transformers.utils.logging import disable_progress_bar
-
     from harness.data import Renderer
     from harness.engines.hf import HFEngine
     from harness.evaluate import Evaluator
 
-    disable_progress_bar()
     spec = chosen.spec
     set_threads(spec.runtime.threads)
     model, tokenizer = ladder.load(chosen.ref, choose_device(spec.runtime.device))

@@ -13,7 +13,7 @@ from harness.models import ladder
 from harness.spec import RunSpec
 from harness.store import SCHEMA, RunDir, write_json
 from strategies import registry as strategies
-from strategies.base import Sizes
+from strategies.base import Sizes, Step
 
 
 def directory_for(spec: RunSpec, results: Path) -> RunDir:
@@ -28,7 +28,15 @@ def sizes_of(spec: RunSpec) -> Sizes:
 def preflight(spec: RunSpec) -> ladder.ModelRef:
     """Checks all that can be checked without loading anything; ValueError in one sentence."""
     ref = ladder.resolve(spec.model)
-    strategies.build(spec.strategy, spec.options, sizes_of(spec))
+    strategy = strategies.build(spec.strategy, spec.options, sizes_of(spec))
+    if spec.budget.kind == "generated_tokens":
+        # at the first step and late in a run, of whose budget nothing is spent
+        plans = [strategy.plan(Step(index)) for index in (0, 10**9)]
+        if not any(plan.prompts * plan.rollouts for plan in plans):
+            raise ValueError(
+                f"strategy {spec.strategy} samples nothing before some of the budget is spent, so that a budget of "
+                "generated tokens is never reached: choose updates, flops or seconds"
+            )
     if spec.data.source is None:
         for name in spec.data.suites:
             suites.get(name)
@@ -52,6 +60,7 @@ def execute(spec: RunSpec, results: Path, resume: bool = False, quiet: bool = Fa
     directory = directory_for(spec, results)
     if directory.done:
         return directory
+    ladder.check_reachable(ref)
     with directory.writer():
         # asked under the lock: a run that somebody else is writing must not be advised to be deleted
         if directory.done:

@@ -12,19 +12,20 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from benchmarks.base import Problem, Verdict
 from harness import checkpoint
+from harness.collect import Collector
 from harness.core import Learner
-from harness.data import Renderer, TrainingData, sample_seed
-from harness.engines.base import Completion, Engine, SamplingParams
+from harness.data import Renderer, TrainingData
+from harness.engines.base import Engine
 from harness.evaluate import Evaluator
 from harness.ledger import Cost, Ledger
+from harness.probe import Probe
 from harness.progress import Progress
-from harness.seeds import permutation, seed_for
+from harness.seeds import permutation
 from harness.spec import RunSpec
 from harness.store import RunDir, append_lines, keep_lines, read_json, read_lines, write_json
 from harness.watchdog import Watchdog
-from strategies.base import Group, Role, Row, SamplingPlan, Step, Strategy
+from strategies.base import Role, Row, Step, Strategy
 
 LARGE_DMU = 0.005  # |mu_t - mu_{t-1}| above this counts as a large move; a proposal, the GAC paper names no threshold
 
@@ -52,12 +53,17 @@ class Trainer:
         self.progress = progress
         self.watchdog = watchdog
         self.data = TrainingData(spec, renderer)
+        self.ledger = Ledger(spec.budget)
+        self.cost = Cost.of(model.config.to_dict())
+        self.collector = Collector(spec, self.data, strategy, engine, self.cost, self.ledger)
         needs_reference = spec.probe.every > 0 or "ref_logp" in strategy.requires
         self.reference = copy.deepcopy(model).requires_grad_(False).eval() if needs_reference else None
         self.learner = Learner(model, strategy, spec, self.reference)
-        self.cost = Cost.of(model.config.to_dict())
-        self.ledger = Ledger(spec.budget)
-        self.evaluator = Evaluator(spec, renderer, engine, progress.say)
+        self.probe = None
+        if spec.probe.every:
+            assert self.reference is not None
+            self.probe = Probe(spec, self.collector, self.learner, self.reference)
+        self.evaluator = Evaluator(spec, renderer, engine, progress.say, watchdog.phase)
         self.batch = 0  # batches of rollouts drawn
         self.index = 0  # lines of metrics written: optimiser steps, skipped ones included
         self.saved: int | None = None  # index of the newest checkpoint
@@ -93,7 +99,7 @@ class Trainer:
         step = self.step()
         before = dict(self.ledger.seconds)
         with self.watchdog.phase(), self.ledger.clock("rollout"):
-            rows, seen = self._collect(step)
+            rows, seen = self.collector.collect(step, self.batch)
         self.batch += 1
         parts = self._minibatches(rows)
         spent = {name: self.ledger.seconds.get(name, 0.0) - before.get(name, 0.0) for name in self.ledger.seconds}
@@ -103,10 +109,21 @@ class Trainer:
             timing = {"rollout": spent.pop("rollout", 0.0), "update": metrics.pop("seconds_update", 0.0)}
             timing["controller"] = metrics.pop("seconds_controller", 0.0)
             self.index += 1
-            probed = self._probe() if self.spec.probe.every and self.index % self.spec.probe.every == 0 else {}
-            self._record({**metrics, **seen, **probed}, timing)
+            self._record({**metrics, **seen, **self._probed()}, timing)
             if self.ledger.fraction >= 1.0:
                 break
+
+    def _probed(self) -> dict[str, float | None]:
+        """The probe's metrics where it is due, and the KL-drift area by the trapezoid rule over optimiser steps."""
+        if self.probe is None or self.index % self.spec.probe.every:
+            return {}
+        with self.watchdog.phase():
+            measured = self.probe.measure(self.index)
+        track, kl = self.track, measured["kl"] or 0.0
+        # the policy starts at KL 0
+        track["kl_drift_area"] += 0.5 * ((track["kl"] or 0.0) + kl) * (self.index - track["kl_index"])
+        track["kl"], track["kl_index"] = kl, self.index
+        return measured
 
     def _minibatches(self, rows: list[Row]) -> list[list[Row]]:
         """Rows split into `minibatches` parts by group, so that a group is never torn apart."""
@@ -119,96 +136,6 @@ class Trainer:
         for row in rows:
             parts[place[row.group]].append(row)
         return [part for part in parts if part]
-
-    # ---- data of a step
-
-    def _collect(self, step: Step) -> tuple[list[Row], dict[str, Any]]:
-        plan = self.strategy.plan(step)
-        problems = self.data.prompts.take(plan.prompts)
-        completions, verdicts = self._rollouts(problems, plan, step)
-        groups = []
-        for g, problem in enumerate(problems):
-            rollouts = []
-            for j in range(plan.rollouts):
-                completion, verdict = completions[g * plan.rollouts + j], verdicts[g * plan.rollouts + j]
-                if verdict.score is None:
-                    continue  # the sandbox failed, not the program: no reward can be given
-                reward = self.data.noisy_reward(verdict.score, step.index, problem, j)
-                rollouts.append(self._rollout_row(problem, g, completion, reward))
-            demos = [self.data.expert_row(problem, g)] if plan.expert else []
-            demos += self.data.teacher_rows(problem, g, plan.teacher)
-            groups.append(Group(tuple(rollouts), tuple(demos)))
-        pool = self.data.pool_rows(plan.pool, first_group=len(problems))
-        rows = self.strategy.route(groups, pool, step)
-        kept = sum(row.role == Role.ROLLOUT for row in rows)
-        self.ledger.add(prompts=len(problems), rollouts=len(completions), discarded_rollouts=len(completions) - kept)
-        return rows, self._seen(groups, completions, verdicts, rows)
-
-    def _rollouts(
-        self, problems: Sequence[Problem], plan: SamplingPlan, step: Step
-    ) -> tuple[list[Completion], list[Verdict]]:
-        pairs = [(problem, j) for problem in problems for j in range(plan.rollouts)]
-        if not pairs:
-            return [], []
-        rollout = self.spec.rollout
-        prompts = [self.renderer.prompt(problem) for problem, _ in pairs]
-        completions = self.engine.sample(
-            prompts,
-            [sample_seed(self.spec, self.batch, problem, j) for problem, j in pairs],
-            SamplingParams(max_tokens=rollout.max_tokens, temperature=rollout.temperature),
-            (self.renderer.eos,),
-        )
-        for prompt, completion in zip(prompts, completions, strict=True):
-            self.ledger.add(
-                generated_tokens=len(completion.tokens),
-                flops_generate=self.cost.generate(len(prompt), len(completion.tokens), plan.rollouts),
-            )
-        return completions, self.grade([problem for problem, _ in pairs], completions)
-
-    def grade(self, problems: Sequence[Problem], completions: Sequence[Completion]) -> list[Verdict]:
-        """Verdicts in order; problems are handed to their suites together."""
-        verdicts: list[Verdict | None] = [None] * len(problems)
-        for name, suite in self.data.suites.items():
-            mine = [i for i, problem in enumerate(problems) if problem.suite == name]
-            texts = [self.renderer.text(completions[i].tokens) for i in mine]
-            for i, verdict in zip(mine, suite.grade([problems[i] for i in mine], texts), strict=True):
-                verdicts[i] = verdict
-        assert all(verdict is not None for verdict in verdicts)
-        return [verdict for verdict in verdicts if verdict is not None]
-
-    def _rollout_row(self, problem: Problem, group: int, completion: Completion, reward: float) -> Row:
-        return Row(
-            problem=problem.id,
-            suite=problem.suite,
-            group=group,
-            role=Role.ROLLOUT,
-            prompt=self.renderer.prompt(problem),
-            response=completion.tokens,
-            reward=reward,
-            logp=completion.logp,
-            truncated=completion.finish == "length",
-        )
-
-    @staticmethod
-    def _seen(
-        groups: Sequence[Group], completions: Sequence[Completion], verdicts: Sequence[Verdict], rows: Sequence[Row]
-    ) -> dict[str, Any]:
-        """Metrics of the sampled batch. `reward` is the verifier's, before reward noise."""
-        demos = [row for row in rows if row.role != Role.ROLLOUT]
-        seen: dict[str, Any] = {"rows_rollout": len(rows) - len(demos), "rows_demo": len(demos)}
-        if not completions:
-            return {**seen, "reward": None, "response_length": None, "truncated": None}
-        n = len(completions)
-        seen["reward"] = mean_score(verdicts)
-        seen["response_length"] = sum(len(completion.tokens) for completion in completions) / n
-        seen["truncated"] = sum(completion.finish == "length" for completion in completions) / n
-        seen["no_answer"] = sum(verdict.status == "no_answer" for verdict in verdicts) / n
-        solved = [group.n_correct for group in groups if group.rollouts]
-        seen["groups_none_correct"] = sum(c == 0 for c in solved) / len(solved) if solved else None
-        seen["groups_all_correct"] = (
-            sum(g.n_correct == len(g.rollouts) for g in groups if g.rollouts) / len(solved) if solved else None
-        )
-        return seen
 
     # ---- the optimiser step
 
@@ -231,50 +158,6 @@ class Trainer:
                 f"{self.spec.rollout.max_mismatch}): the rollouts do not come from the policy that is trained"
             )
         return {**metrics, **self.strategy.metrics()}
-
-    def _probe(self) -> dict[str, float | None]:
-        """KL(pi_theta || pi_0) per token, k3 estimator, on fresh samples from fixed prompts, outside the ledger."""
-        n = min(self.spec.probe.prompts, len(self.data.prompts.items))
-        order = permutation(len(self.data.prompts.items), "probe")[:n]
-        problems = [self.data.prompts.items[i] for i in order]
-        prompts = [self.renderer.prompt(problem) for problem in problems]
-        params = SamplingParams(max_tokens=self.spec.rollout.max_tokens, temperature=self.spec.rollout.temperature)
-        seeds = [seed_for("probe", self.spec.seed, self.index, problem.id) for problem in problems]
-        with self.watchdog.phase():
-            completions = self.engine.sample(prompts, seeds, params, (self.renderer.eos,))
-            rows = [
-                self._rollout_row(problem, i, completion, 0.0)
-                for i, (problem, completion) in enumerate(zip(problems, completions, strict=True))
-            ]
-            verdicts = self.grade(problems, completions)
-            kl, entropy = self._kl(rows)
-        track = self.track
-        # trapezoid rule over optimiser steps; the policy starts at KL 0
-        track["kl_drift_area"] += 0.5 * ((track["kl"] or 0.0) + kl) * (self.index - track["kl_index"])
-        track["kl"], track["kl_index"] = kl, self.index
-        return {
-            "kl": kl,
-            "probe_reward": mean_score(verdicts),
-            "probe_entropy": entropy,
-            "probe_response_length": sum(len(completion.tokens) for completion in completions) / n,
-            "probe_truncated": sum(completion.finish == "length" for completion in completions) / n,
-        }
-
-    @torch.no_grad()
-    def _kl(self, rows: list[Row]) -> tuple[float, float]:
-        """(mean k3 KL to the start policy, mean entropy) per sampled token, nats."""
-        assert self.reference is not None
-        self.model.eval()
-        total = entropy_sum = count = 0.0
-        for index in self.learner.micro_batches(rows):
-            tokens = self.learner.tokens([rows[i] for i in index])
-            own, entropy = self.learner.forward(self.model, tokens)
-            start, _ = self.learner.forward(self.reference, tokens)
-            gap = start - own
-            total += float(((gap.exp() - 1 - gap) * tokens.mask).sum())
-            entropy_sum += float((entropy * tokens.mask).sum())
-            count += float(tokens.mask.sum())
-        return total / count, entropy_sum / count
 
     # ---- records
 
@@ -320,8 +203,7 @@ class Trainer:
             self._save()
             self.progress.say(f"evaluating at {100 * fraction:.0f}% of the budget")
             ood = fraction in (fractions[0], fractions[-1])
-            with self.watchdog.phase():
-                summaries = self.evaluator.run(self.directory, fraction, ood)
+            summaries = self.evaluator.run(self.directory, fraction, ood)
             at = {**self.ledger.snapshot(), "seconds": sum(self.ledger.seconds.values()), "step": self.index}
             self.evaluated[key] = {name: {**summary, "at": at} for name, summary in summaries.items()}
             write_json(self.directory.evaluation, self.evaluated)
@@ -398,12 +280,6 @@ class Trainer:
         self.batch, self.index, self.track = state["batch"], state["index"], state["track"]
         self.saved = self.index
         self.progress.say(f"resumed at step {self.index}")
-
-
-def mean_score(verdicts: Sequence[Verdict]) -> float | None:
-    """Of the verdicts that have a score: a failure of the sandbox is no failure of the policy."""
-    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
-    return sum(scores) / len(scores) if scores else None
 
 
 def permuted(groups: Sequence[int], *names: object) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from harness.models import ladder
 from harness.run import assemble, choose_device, set_threads
 from harness.spec import RunSpec
 from harness.store import RunDir
-from strategies.base import Group, Role, Row, Step
+from harness.watchdog import Watchdog
+from strategies.base import Group, Step
 
 TRIAL_WEIGHTS = 2e7  # models up to this size are tried out; larger ones take too long to load and to run
 TRIAL_PROMPTS = 8
@@ -45,20 +47,18 @@ def _seconds(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     """Loads the model, draws and grades a few responses, and does two updates on them, with the run's own settings."""
-    from transformers.utils.logging import disable_progress_bar
-
     from harness.engines.base import SamplingParams
 
-    disable_progress_bar()
     small = replace(
         spec,
         data=replace(spec.data, problems=min(64, spec.data.problems)),
         train=replace(spec.train, prompts=min(TRIAL_PROMPTS, spec.train.prompts)),
         probe=replace(spec.probe, every=0),
     )
-    # a trainer writes only when it runs; in a path that cannot be a directory even that would fail
-    trainer = assemble(small, ref, RunDir(Path(os.devnull)), SimpleNamespace(say=lambda text: None), None)
-    data, renderer, engine = trainer.data, trainer.renderer, trainer.engine
+    # a trainer writes only when it runs; below a path that is no directory even that would fail
+    nowhere, silent = RunDir(Path(os.devnull)), SimpleNamespace(say=lambda text: None)
+    trainer = assemble(small, ref, nowhere, silent, Watchdog(spec.runtime.deadline, sys.stderr))
+    data, renderer, engine, collector = trainer.data, trainer.renderer, trainer.engine, trainer.collector
     problems = data.prompts.take(TRIAL_PROMPTS)
     group = spec.train.group
 
@@ -72,13 +72,17 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     few_seconds, (_, few) = _seconds(lambda: sample(1, spec.rollout.max_tokens))
     many_seconds, (chosen, many) = _seconds(lambda: sample(TRIAL_PROMPTS, spec.rollout.max_tokens))
     step, token = _two_terms(few_seconds, few, many_seconds, many)
-    trainer.grade(chosen, many)
-    grade_seconds, _ = _seconds(lambda: trainer.grade(chosen, many))
+    collector.grade(chosen, many)
+    grade_seconds, _ = _seconds(lambda: collector.grade(chosen, many))
 
     plan = trainer.strategy.plan(Step(0))
     groups = [
         Group(
-            tuple(_rollout(trainer, chosen, many, g * group + j, g) for j in range(min(plan.rollouts, group))),
+            # rewards alternate, so that every group has a signal
+            tuple(
+                collector.rollout_row(problem, g, many[g * group + j], float(j % 2))
+                for j in range(min(plan.rollouts, group))
+            ),
             tuple([data.expert_row(problem, g)] * plan.expert + data.teacher_rows(problem, g, plan.teacher)),
         )
         for g, problem in enumerate(problems[: plan.prompts])
@@ -108,13 +112,6 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
         basis=f"tried out on {trainer.model.device.type}: {len(many)} responses (mean {start:.0f} tokens), "
         f"an update on {len(rows)} rows; responses are taken to grow half-way to the demonstrations' length",
     )
-
-
-def _rollout(trainer: Any, chosen: Sequence[Any], completions: Sequence[Any], i: int, group: int) -> Row:
-    """Sampled row i; rewards alternate, so that every group has a signal."""
-    problem, completion = chosen[i], completions[i]
-    prompt = trainer.renderer.prompt(problem)
-    return Row(problem.id, problem.suite, group, Role.ROLLOUT, prompt, completion.tokens, float(i % 2), completion.logp)
 
 
 def _two_terms(few_seconds: float, few: Sequence[Any], many_seconds: float, many: Sequence[Any]) -> tuple[float, float]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.graders import programs
+from benchmarks.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +41,15 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         else:
             result[key] = copy.deepcopy(value)
     return result
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patient_sandbox() -> Iterator[None]:
+    """Programs get a minute of wall time, so that they do not time out on a busy machine; CPU time is as ever."""
+    original = programs.sandbox
+    programs.sandbox = cache(lambda: Sandbox(wall_seconds=60.0))
+    yield
+    programs.sandbox = original
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from benchmarks.base import Problem, Verdict
 
 VERSION = "1"
 MARK = "#"
-_NUMBER = re.compile(r"[-+]?\d{1,30}(\.\d{1,30})?")
-_QUANTITY = re.compile(r"([-+]?\d{1,30}(?:\.\d{1,30})?)\s*([A-Za-z/0-9^.]*)")
+_NUMBER = re.compile(r"([-+]?)\$?(\d{1,30}|\d{1,3}(?:,\d{3}){1,9})(\.\d{1,30})?", re.ASCII)
+_QUANTITY = re.compile(r"([-+]?\d{1,30}(?:\.\d{1,30})?)\s*([A-Za-z/0-9^.]*)", re.ASCII)
 RELATIVE_TOLERANCE = Decimal("1e-6")
 
 
@@ -23,9 +23,9 @@ def extract(response: str) -> str | None:
 
 
 def number(text: str) -> Decimal | None:
-    """A plain decimal number, thousands commas allowed; None for anything else."""
-    plain = text.replace(",", "").replace("$", "").strip()
-    return Decimal(plain) if _NUMBER.fullmatch(plain) else None
+    """A plain decimal number, with a dollar sign before it and thousands commas if any; None for anything else."""
+    found = _NUMBER.fullmatch(text.strip())
+    return Decimal(found[1] + found[2].replace(",", "") + (found[3] or "")) if found else None
 
 
 def _same_string(gold: str, answer: str) -> bool:

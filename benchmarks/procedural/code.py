@@ -12,6 +12,7 @@ from benchmarks.graders.programs import grade_programs
 Tests = tuple[tuple[tuple[Any, ...], Any], ...]
 HIDDEN_INPUTS = 6
 ARGUMENT = {"poly": "x", "text": "s", "list": "v"}
+FUNCTIONS = {"abs": abs, "sum": sum, "max": max, "min": min, "sorted": sorted}
 
 
 class Polynomial(Family):
@@ -186,6 +187,18 @@ class CodeSuite(ProceduralSuite):
     domain = "code"
     summary = "functions from examples, string pipelines, list comprehensions; executed on hidden inputs"
     families = (Polynomial(), TextPipeline(), ListPipeline())
+
+    def passes(self, problem: Problem, answer: str) -> bool:
+        """Whether a program gives the hidden outputs: another one than the gold program may do the same.
+
+        `answer` must be a family's own: it is not isolated.
+        """
+        names = {"__builtins__": FUNCTIONS}
+        argument = ARGUMENT[problem.family]
+        try:
+            return all(eval(answer, names, {argument: value}) == output for (value,), output in problem.tests)
+        except ValueError:  # max or min of nothing
+            return False
 
     def grade(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Verdict]:
         return grade_programs(problems, responses, [ARGUMENT[problem.family] for problem in problems])

@@ -62,6 +62,28 @@ def resolve(name: str) -> ModelRef:
     raise ValueError(f"unknown model {name!r}: {hint} A Hugging Face id (owner/name) or a local directory works too.")
 
 
+def check_reachable(ref: ModelRef) -> None:
+    """ValueError if a hub model is neither in the local cache nor to be had from the hub."""
+    if ref.kind != "hub":
+        return
+    import socket
+    from urllib.parse import urlsplit
+
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(ref.location, "config.json"), str):
+        return
+    missing = f"the weights of {ref.location} are not in the Hugging Face cache"
+    advice = "download them on a machine with network, or name a local directory with --model"
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(f"{missing}, and HF_HUB_OFFLINE is set: {advice}")
+    address = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=10).close()
+    except OSError as problem:
+        raise ValueError(f"{missing}, and the hub does not answer ({problem}): {advice}") from None
+
+
 def load(ref: ModelRef, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Float32 weights on `device` and the tokenizer; safetensors only, no remote code."""
     import torch

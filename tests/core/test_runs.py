@@ -30,6 +30,20 @@ def test_a_budget_of_seconds(execute):
     assert all(row["fraction"] is None for row in lines(run.metrics))
 
 
+@pytest.mark.parametrize("changes", [{"strategy": "sft"}, {"strategy": "sft_then_rl"}])
+def test_a_budget_that_is_never_spent_is_refused(changes, execute):
+    with pytest.raises(ValueError, match="never reached"):
+        execute(**SHORT, **changes, budget={"kind": "generated_tokens", "limit": 100})
+
+
+def test_a_budget_of_tokens_may_wait_for_its_stage(execute):
+    run = execute(
+        **SHORT, strategy="sft_then_rl", options={"switch_step": 2}, budget={"kind": "generated_tokens", "limit": 100}
+    )
+    tokens = [row["generated_tokens"] for row in lines(run.metrics)]
+    assert tokens[:2] == [0, 0] and tokens[-1] >= 100
+
+
 def test_two_optimiser_steps_a_batch(execute):
     rows = lines(execute(**SHORT, budget={"limit": 5}, train={"minibatches": 2, "prompts": 4, "warmup": 0}).metrics)
     assert [row["updates"] for row in rows] == [1, 2, 3, 4, 5]

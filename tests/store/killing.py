@@ -15,17 +15,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import harness.evaluate
 import harness.trainer
+from benchmarks.graders import programs
+from benchmarks.sandbox import Sandbox
 from harness.engines import hf  # noqa: F401
 from harness.models import tokenizer  # noqa: F401
 from harness.run import directory_for, execute
 from harness.spec import RunSpec, build
 
 harness.evaluate.CHUNK = 8  # a small evaluation has several chunks as well
+programs.sandbox = cache(lambda: Sandbox(wall_seconds=60.0))  # a busy machine is no reason for a verdict
 os.fsync = lambda handle: None  # what the kernel was given survives a kill: no need to wait for the disk
 WRITES = ((os, "fsync"), (os, "replace"), (shutil, "rmtree"), (os, "mkdir"))
 
@@ -71,13 +75,14 @@ def attempt(spec: RunSpec, results: Path, seconds: float | None = None, write: i
             sys.stderr.flush()
             os._exit(code)
     while True:
-        ended, status, usage = os.wait4(child, os.WNOHANG)
+        ended, status, usage = os.wait4(child, 0 if seconds is None else os.WNOHANG)
         if ended:
             break
-        if seconds is not None and processor_seconds(child) >= seconds:
+        if processor_seconds(child) >= seconds:
             os.kill(child, signal.SIGKILL)
             seconds = None
-        time.sleep(0.002)
+        else:
+            time.sleep(0.004)
     taken = usage.ru_utime + usage.ru_stime
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return "killed", taken

@@ -26,7 +26,7 @@ def kill(values, root, tmp_path):
         # one thread: a library that starts threads when it is loaded would make the forks unsafe
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
         command = [sys.executable, "-m", "tests.store.killing", spec, tmp_path / "results", mode, str(count), str(seed)]
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout.splitlines()[-1])
 
