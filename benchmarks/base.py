@@ -191,11 +191,13 @@ class ProceduralSuite(Suite):
 
     def problems(self, split: str, n: int, seed: int, levels: Sequence[int] | None = None) -> list[Problem]:
         found: dict[str, Problem] = {}
-        for drawn, problem in enumerate(self.stream(split, seed, levels)):
+        repeats = 0  # in a row
+        for problem in self.stream(split, seed, levels):
             if len(found) >= n:
                 break
+            repeats = repeats + 1 if problem.id in found else 0
             found.setdefault(problem.id, problem)
-            if drawn > 100 * n + 1000:
+            if repeats > 5000 + 20 * len(found):
                 raise ValueError(
                     f"suite {self.name} has only about {len(found)} distinct {split} problems at levels "
                     f"{levels or self.default_levels[split]}, but {n} were asked for: ask for fewer or add levels"

@@ -41,7 +41,8 @@ class Collector:
                     continue  # the sandbox failed, not the program: no reward can be given
                 reward = self.data.noisy_reward(verdict.score, step.index, problem, j)
                 rollouts.append(self.rollout_row(problem, g, completion, reward))
-            demos = [self.data.expert_row(problem, g)] if plan.expert else []
+            expert = self.data.expert_row(problem, g) if plan.expert else None
+            demos = [] if expert is None else [expert]
             demos += self.data.teacher_rows(problem, g, plan.teacher)
             groups.append(Group(tuple(rollouts), tuple(demos)))
         pool = self.data.pool_rows(plan.pool, first_group=len(problems))

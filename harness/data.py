@@ -116,38 +116,38 @@ class TrainingData:
             )
         self.too_long = len(problems) - len(fitting)
         self.prompts = Feed(fitting, spec.seed, "prompts")
-        demonstrated = [p for p in fitting if self._fits(p)]
+        demonstrated = [p for p in fitting if self.expert_row(p, 0) is not None]
         self.demos_too_long = len(fitting) - len(demonstrated)
         self.demos = Feed(demonstrated, spec.seed, "demonstrations")
 
-    def _fits(self, problem: Problem) -> bool:
-        try:
-            demonstration = self.suites[problem.suite].demonstration(problem)
-        except ValueError:
-            return False  # a record without a worked solution: usable for RL only
-        length = len(self.renderer.prompt(problem)) + len(self.renderer.response(demonstration))
-        return length <= self.renderer.context
+    def expert_row(self, problem: Problem, group: int) -> Row | None:
+        """The expert's demonstration, wrong for a `demo_noise` share of problems. Its reward is the verifier's.
 
-    def expert_row(self, problem: Problem, group: int) -> Row:
-        """The expert's demonstration, wrong for a `demo_noise` share of problems. Its reward is the verifier's."""
+        None where there is none, or none that fits the context.
+        """
         data = self.spec.data
         return self._given(problem, group, Role.DEMO, 0, data.demo_noise, ("demo", data.seed))
 
     def teacher_rows(self, problem: Problem, group: int, n: int) -> list[Row]:
         """Teacher responses: other ways of writing the solution where there are, wrong for `teacher_error` of them."""
         data = self.spec.data
-        return [
+        rows = [
             self._given(problem, group, Role.TEACHER, 1 + i, data.teacher_error, ("teacher", data.seed, i))
             for i in range(n)
         ]
+        return [row for row in rows if row is not None]
 
     def _given(
         self, problem: Problem, group: int, role: Role, variant: int, noise: float, key: tuple[object, ...]
-    ) -> Row:
-        suite = self.suites[problem.suite]
+    ) -> Row | None:
         wrong = chance(noise, *key, problem.id)
-        text = suite.demonstration(problem, variant, wrong)
+        try:
+            text = self.suites[problem.suite].demonstration(problem, variant, wrong)
+        except ValueError:
+            return None  # a record without a worked solution: usable for RL only
         prompt, response = self.renderer.prompt(problem), self.renderer.response(text)
+        if len(prompt) + len(response) > self.renderer.context:
+            return None
         # demonstrations are right or wrong by construction; noise aside, the verifier would say the same
         return Row(problem.id, problem.suite, group, role, prompt, response, float(not wrong))
 
@@ -155,7 +155,8 @@ class TrainingData:
         """`n` expert rows from the pool of demonstrations, each a group of its own."""
         if n and not self.demos.items:
             raise ValueError("the strategy needs demonstrations, but no training problem has one that fits the context")
-        return [self.expert_row(problem, first_group + i) for i, problem in enumerate(self.demos.take(n))]
+        rows = [self.expert_row(problem, first_group + i) for i, problem in enumerate(self.demos.take(n))]
+        return [row for row in rows if row is not None]
 
     def noisy_reward(self, score: float, step: int, problem: Problem, sample: int) -> float:
         """The verifier's reward, flipped for a `reward_noise` share of the rollouts."""

@@ -82,7 +82,7 @@ class Train:
     micro_rows: int = 256  # rows per forward and backward; changes memory and speed, never the result
     learning_rate: float = 5e-4
     warmup: int = 5  # optimiser steps of linear warm-up
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     grad_clip: float = 1.0

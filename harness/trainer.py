@@ -53,6 +53,9 @@ class Trainer:
         self.progress = progress
         self.watchdog = watchdog
         self.data = TrainingData(spec, renderer)
+        for count, what in ((self.data.too_long, "prompts"), (self.data.demos_too_long, "demonstrations")):
+            if count:
+                progress.say(f"{count} training {what} are missing or do not fit the context and are left out")
         self.ledger = Ledger(spec.budget)
         self.cost = Cost.of(model.config.to_dict())
         self.collector = Collector(spec, self.data, strategy, engine, self.cost, self.ledger)
@@ -157,7 +160,7 @@ class Trainer:
                 f"sampler and trainer disagree by {mismatch:.3g} nats a token (bound: rollout.max_mismatch="
                 f"{self.spec.rollout.max_mismatch}): the rollouts do not come from the policy that is trained"
             )
-        return {**metrics, **self.strategy.metrics()}
+        return {**self.strategy.metrics(), **metrics}
 
     # ---- records
 

@@ -76,6 +76,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     grade_seconds, _ = _seconds(lambda: collector.grade(chosen, many))
 
     plan = trainer.strategy.plan(Step(0))
+    experts = [data.expert_row(problem, g) if plan.expert else None for g, problem in enumerate(problems)]
     groups = [
         Group(
             # rewards alternate, so that every group has a signal
@@ -83,7 +84,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
                 collector.rollout_row(problem, g, many[g * group + j], float(j % 2))
                 for j in range(min(plan.rollouts, group))
             ),
-            tuple([data.expert_row(problem, g)] * plan.expert + data.teacher_rows(problem, g, plan.teacher)),
+            (*(row for row in (experts[g],) if row is not None), *data.teacher_rows(problem, g, plan.teacher)),
         )
         for g, problem in enumerate(problems[: plan.prompts])
     ]
@@ -96,7 +97,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     update_seconds, _ = _seconds(lambda: trainer.learner.update(rows, Step(0)))
 
     demonstrated = data.demos.take(8 * TRIAL_PROMPTS) if data.demos.items else []
-    given = [len(data.expert_row(problem, 0).response) for problem in demonstrated]
+    given = [len(row.response) for problem in demonstrated if (row := data.expert_row(problem, 0)) is not None]
     asked = data.prompts.take(8 * TRIAL_PROMPTS)
     start = _mean([len(completion.tokens) for completion in many])
     answered = _mean(given) if given else start

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from trained import run_of
 
 from harness import cli
 
@@ -55,9 +56,3 @@ def finished(make_spec: Callable[..., Any], tmp_path_factory: pytest.TempPathFac
 def results(finished: Path, tmp_path: Path) -> Path:
     """A copy that a test may change."""
     return Path(shutil.copytree(finished, tmp_path / "results"))
-
-
-def run_of(results: Path, strategy: str, seed: int) -> Path:
-    """The one run of this strategy and seed."""
-    (found,) = (results / "trial").glob(f"{strategy}-*-s{seed}-*")
-    return found

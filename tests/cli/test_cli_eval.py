@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import run_of
+import pytest
+from trained import run_of
 
+from harness import figures
 from harness.store import find_runs, read_lines
 
 SMALL = ("--suite", "math", "--problems", "6", "--k", "2", "--max-tokens", "10", "--threads", "1", "--style", "plain")
@@ -46,7 +49,10 @@ def test_earlier_checkpoints_are_evaluated_by_step(say: Callable[..., Any], resu
     assert wrong.code == 2 and "2, 4" in wrong.err
 
 
-def test_evaluations_are_no_runs(say: Callable[..., Any], results: Path, tiny: Path) -> None:
+def test_evaluations_are_no_runs(
+    say: Callable[..., Any], results: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "write_figures", lambda comparison, out: [])  # not looked at here
     before = say("ls").out
     assert say("eval", tiny, *SMALL).code == 0
     assert say("ls").out == before
@@ -100,8 +106,6 @@ def test_done_is_not_done_again(say: Callable[..., Any], tiny: Path, tmp_path: P
 
 
 def test_other_settings_and_other_weights_are_kept_apart(say: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
-    import shutil
-
     model = tmp_path / "copy"
     shutil.copytree(tiny, model)
     say("eval", model, *SMALL)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from safetensors.torch import load_file
 
+from harness.data import TrainingData
 from tests.store.runs import lines
 
 NO_EVALUATION = {"fractions": []}
@@ -69,6 +72,31 @@ def test_a_step_without_rows_is_paid_for_and_skipped(execute, tiny):
     assert rows[-1]["flops_generate"] > 0 and rows[-1]["flops_train"] == 0
     start, end = load_file(tiny / "model.safetensors"), load_file(run.checkpoints / "step_000003/model.safetensors")
     assert all((start[name] == value).all() for name, value in end.items())
+
+
+def test_a_run_outlives_gradients_that_are_not_finite(execute, tiny, monkeypatch):
+    monkeypatch.setattr(TrainingData, "noisy_reward", lambda *_: float("nan"))
+    run = execute(**SHORT, strategy="hpt", options={"gate": -1}, budget={"limit": 2})
+    rows = lines(run.metrics)
+    assert [(row["skipped"], row["loss"], row["grad_norm"]) for row in rows] == [(1.0, None, None)] * 2
+    start, end = load_file(tiny / "model.safetensors"), load_file(run.checkpoints / "step_000002/model.safetensors")
+    assert all((start[name] == value).all() for name, value in end.items())
+
+
+@pytest.mark.parametrize(("strategy", "options"), [("hpt", {"gate": 4}), ("gft", {"teacher": 1}), ("gac", {})])
+def test_records_some_of_which_have_no_worked_solution(strategy, options, execute, tmp_path):
+    rows = [{"prompt": f"{i}+{i}", "answer": 2 * i} | ({"solution": f"{i}+{i}={2 * i}"} if i % 3 else {})
+            for i in range(40)]  # fmt: skip
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = execute(
+        **{**SHORT, "data": {"source": str(tmp_path / "sums.jsonl")}}, strategy=strategy, options=options,
+        budget={"limit": 6},
+    )  # fmt: skip
+    found = lines(run.metrics)
+    assert len(found) == 6 and found[-1]["trained_tokens_demo"] > 0
+    if strategy == "hpt":  # all questions but those without a demonstration go to SFT
+        assert {row["rows_demo"] + row["rows_rollout"] // 4 for row in found} == {3}
+        assert sum(row["rows_rollout"] for row in found) > 0
 
 
 def test_groups_of_given_responses_only(execute):
