@@ -216,6 +216,8 @@ def memory_of(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Cours
     from harness.core import BUCKET_TOKENS
 
     strategy = registry.build(spec.strategy, spec.options, sizes_of(spec))
+    # the peak is reached where responses are longest
+    longest = max(rates.response, min(rates.demonstration, spec.rollout.max_tokens))
     found: dict[str, int] = {"peak": 0}
     for _, _, plan in course.stretches:
         rollouts = plan.prompts * plan.rollouts
@@ -227,7 +229,7 @@ def memory_of(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Cours
         step = footprint.Training(
             rows=min(rows, spec.train.micro_rows),
             prompt=rates.prompt,
-            response=(rollouts * rates.response + given * rates.demonstration) / rows,
+            response=(rollouts * longest + given * rates.demonstration) / rows,
             bucket=BUCKET_TOKENS[_device(spec)],
             sampled_rows=min(sampled, footprint.DECODED_ROWS),
             max_tokens=max(spec.rollout.max_tokens, spec.eval.max_tokens),

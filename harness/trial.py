@@ -20,7 +20,9 @@ from harness.watchdog import Watchdog
 from strategies.base import Group, Step
 
 TRIAL_WEIGHTS = 2e7  # models up to this size are tried out; larger ones take too long to load and to run
-TRIAL_PROMPTS = 8
+TRIAL_PROMPTS, TRIAL_GROUP = 32, 2
+TRIAL_LENGTHS = 256  # prompts and demonstrations whose lengths are taken
+GROWN = 2 / 3  # of the way from the start policy's mean length to the demonstrations', as a mean over a run
 REACHED = 0.5  # share of the rate of a plain matrix product that training reaches, assumed for larger models
 
 
@@ -60,7 +62,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     trainer = assemble(small, ref, nowhere, silent, Watchdog(spec.runtime.deadline, sys.stderr))
     data, renderer, engine, collector = trainer.data, trainer.renderer, trainer.engine, trainer.collector
     problems = data.prompts.take(TRIAL_PROMPTS)
-    group = spec.train.group
+    group = min(TRIAL_GROUP, spec.train.group)
 
     def sample(n: int, longest: int) -> Any:
         chosen = [problem for problem in problems[:n] for _ in range(group)]
@@ -69,7 +71,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
         return chosen, engine.sample(prompts, list(range(len(chosen))), params, (renderer.eos,))
 
     sample(TRIAL_PROMPTS, 4)  # the first calls set libraries up
-    few_seconds, (_, few) = _seconds(lambda: sample(1, spec.rollout.max_tokens))
+    few_seconds, (_, few) = _seconds(lambda: sample(TRIAL_PROMPTS // 8, spec.rollout.max_tokens))
     many_seconds, (chosen, many) = _seconds(lambda: sample(TRIAL_PROMPTS, spec.rollout.max_tokens))
     step, token = _two_terms(few_seconds, few, many_seconds, many)
     collector.grade(chosen, many)
@@ -96,22 +98,22 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     trainer.learner.update(rows, Step(0))
     update_seconds, _ = _seconds(lambda: trainer.learner.update(rows, Step(0)))
 
-    demonstrated = data.demos.take(8 * TRIAL_PROMPTS) if data.demos.items else []
+    demonstrated = data.demos.take(TRIAL_LENGTHS) if data.demos.items else []
     given = [len(row.response) for problem in demonstrated if (row := data.expert_row(problem, 0)) is not None]
-    asked = data.prompts.take(8 * TRIAL_PROMPTS)
+    asked = data.prompts.take(TRIAL_LENGTHS)
     start = _mean([len(completion.tokens) for completion in many])
     answered = _mean(given) if given else start
     return Rates(
         prompt=_mean([len(renderer.prompt(problem)) for problem in asked]),
         demonstration=answered,
-        response=(start + min(answered, spec.rollout.max_tokens)) / 2,
+        response=start + GROWN * (min(answered, spec.rollout.max_tokens) - start),
         longest=max(len(completion.tokens) for completion in many),
         step=step,
         token=token,
         grade=grade_seconds / len(many),
         flop=update_seconds / flops,
         basis=f"tried out on {trainer.model.device.type}: {len(many)} responses (mean {start:.0f} tokens), "
-        f"an update on {len(rows)} rows; responses are taken to grow half-way to the demonstrations' length",
+        f"an update on {len(rows)} rows; responses are taken to grow towards the demonstrations' length",
     )
 
 

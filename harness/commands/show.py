@@ -54,8 +54,9 @@ def _head(entry: Entry, manifest: dict[str, Any]) -> None:
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempts[0]["started"]))
         print(f"started {began}, {len(attempts)} attempt{'s' if len(attempts) > 1 else ''}")
     made = manifest.get("provenance") or {}
-    commit = str(made.get("commit") or "unknown commit")[:12] + (" with local changes" if made.get("dirty") else "")
-    print(f"code {commit}; {made.get('processor', 'unknown processor')}, {made.get('cores', '?')} cores")
+    commit = made["commit"][:12] if made.get("commit") else "of an installed package"
+    changes = " with local changes" if made.get("dirty") else ""
+    print(f"code {commit}{changes}; {made.get('processor', 'unknown processor')}, {made.get('cores', '?')} cores")
     changed = settings.differences(spec)
     if not changed:
         print("specification: all defaults")
