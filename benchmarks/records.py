@@ -112,8 +112,9 @@ class RecordSuite(Suite):
             if answer is None:
                 answer_key = _first(rest, ANSWER_KEYS)
                 answer = str(rest[answer_key]).strip() if answer_key else None
-                if answer is not None and solution:
-                    solution = f"{solution}\n#### {answer}" if solution != answer else f"#### {answer}"
+                # a bare answer is no worked solution
+                bare = not solution or solution == answer
+                solution = "" if bare else f"{solution}\n#### {answer}"
             if answer is None:
                 self.left_out += 1
                 continue

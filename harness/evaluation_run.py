@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness import provenance
 from harness import spec as specification
 from harness.checkpoint import list_steps
+from harness.data import Renderer, evaluation_suites
 from harness.engines.base import Completion, Engine, SamplingParams
 from harness.models import ladder
 from harness.run import choose_device, set_threads
@@ -98,7 +99,10 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
     ValueError if another process writes to the directory.
     """
     spec = chosen.spec
+    # what can be wrong is found before anything is written
     ladder.check_reachable(chosen.ref)
+    choose_device(spec.runtime.device)
+    evaluation_suites(spec.data, spec.eval)
     with directory.writer():
         path = directory.path / "manifest.json"
         manifest: dict[str, Any] = {
@@ -127,7 +131,6 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
 
 
 def _assemble(chosen: Target, say: Callable[[str], None], report: Report) -> tuple[Evaluator, Metered]:
-    from harness.data import Renderer
     from harness.engines.hf import HFEngine
     from harness.evaluate import Evaluator
 

@@ -13,13 +13,14 @@ BLOCKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of texts. `right`: indices of columns set flush right."""
+    """A table of texts. `right`: indices of columns set flush right; `whole`: of columns that are never wrapped."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[int] = frozenset()
     title: str = ""
     notes: Sequence[str] = field(default=())
+    whole: frozenset[int] = frozenset()
 
 
 def plain(grid: Grid) -> str:
@@ -60,7 +61,8 @@ def show(grid: Grid) -> None:
 
     table = Table(title=grid.title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for i, header in enumerate(grid.headers):
-        table.add_column(header, justify="right" if i in grid.right else "left", overflow="fold")
+        justify = "right" if i in grid.right else "left"
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=i in grid.whole)
     for row in grid.rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     console = Console()

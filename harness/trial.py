@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -17,7 +18,7 @@ from harness.run import assemble, choose_device, set_threads
 from harness.spec import RunSpec
 from harness.store import RunDir
 from harness.watchdog import Watchdog
-from strategies.base import Group, Step
+from strategies.base import Group, Row, Step
 
 TRIAL_WEIGHTS = 2e7  # models up to this size are tried out; larger ones take too long to load and to run
 TRIAL_PROMPTS, TRIAL_GROUP = 32, 2
@@ -47,8 +48,15 @@ def _seconds(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
+def _best(call: Callable[[], Any]) -> tuple[float, Any]:
+    """The shorter of two times, and the second result: the first call may set something up."""
+    first, _ = _seconds(call)
+    second, result = _seconds(call)
+    return min(first, second), result
+
+
 def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
-    """Loads the model, draws and grades a few responses, and does two updates on them, with the run's own settings."""
+    """Loads the model, draws and grades a few responses, and does updates on them, with the run's own settings."""
     from harness.engines.base import SamplingParams
 
     small = replace(
@@ -71,32 +79,15 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
         return chosen, engine.sample(prompts, list(range(len(chosen))), params, (renderer.eos,))
 
     sample(TRIAL_PROMPTS, 4)  # the first calls set libraries up
-    few_seconds, (_, few) = _seconds(lambda: sample(TRIAL_PROMPTS // 8, spec.rollout.max_tokens))
-    many_seconds, (chosen, many) = _seconds(lambda: sample(TRIAL_PROMPTS, spec.rollout.max_tokens))
+    few_seconds, (_, few) = _best(lambda: sample(TRIAL_PROMPTS // 8, spec.rollout.max_tokens))
+    many_seconds, (chosen, many) = _best(lambda: sample(TRIAL_PROMPTS, spec.rollout.max_tokens))
     step, token = _two_terms(few_seconds, few, many_seconds, many)
-    collector.grade(chosen, many)
-    grade_seconds, _ = _seconds(lambda: collector.grade(chosen, many))
+    grade_seconds, _ = _best(lambda: collector.grade(chosen, many))
 
-    plan = trainer.strategy.plan(Step(0))
-    experts = [data.expert_row(problem, g) if plan.expert else None for g, problem in enumerate(problems)]
-    groups = [
-        Group(
-            # rewards alternate, so that every group has a signal
-            tuple(
-                collector.rollout_row(problem, g, many[g * group + j], float(j % 2))
-                for j in range(min(plan.rollouts, group))
-            ),
-            (*(row for row in (experts[g],) if row is not None), *data.teacher_rows(problem, g, plan.teacher)),
-        )
-        for g, problem in enumerate(problems[: plan.prompts])
-    ]
-    share = min(1.0, len(groups) / max(plan.prompts, 1)) if plan.prompts else 1.0
-    pool = data.pool_rows(max(1, round(share * plan.pool)) if plan.pool else 0, first_group=len(groups))
-    rows = trainer.strategy.route(groups, pool, Step(0))
+    rows = _rows(trainer, problems, many, group)
     cost = Cost.of(trainer.model.config.to_dict())
     flops = sum(cost.train(len(row.prompt), len(row.response)) for row in rows)
-    trainer.learner.update(rows, Step(0))
-    update_seconds, _ = _seconds(lambda: trainer.learner.update(rows, Step(0)))
+    update_seconds, _ = _best(lambda: trainer.learner.update(rows, Step(0)))
 
     demonstrated = data.demos.take(TRIAL_LENGTHS) if data.demos.items else []
     given = [len(row.response) for problem in demonstrated if (row := data.expert_row(problem, 0)) is not None]
@@ -115,6 +106,24 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
         basis=f"tried out on {trainer.model.device.type}: {len(many)} responses (mean {start:.0f} tokens), "
         f"an update on {len(rows)} rows; responses are taken to grow towards the demonstrations' length",
     )
+
+
+def _rows(trainer: Any, problems: Sequence[Any], completions: Sequence[Any], group: int) -> list[Row]:
+    """Rows for one update: what the strategy plans for these problems, with the completions as its rollouts."""
+    data, collector, plan = trainer.data, trainer.collector, trainer.strategy.plan(Step(0))
+    groups = []
+    for g, problem in enumerate(problems[: plan.prompts]):
+        own = completions[g * group : g * group + min(plan.rollouts, group)]
+        # rewards alternate, so that every group has a signal
+        rollouts = [collector.rollout_row(problem, g, completion, float(j % 2)) for j, completion in enumerate(own)]
+        expert = data.expert_row(problem, g) if plan.expert else None
+        demos = [*([expert] if expert else []), *data.teacher_rows(problem, g, plan.teacher)]
+        groups.append(Group(tuple(rollouts), tuple(demos)))
+    share = len(groups) / plan.prompts if plan.prompts else 1.0
+    pool = data.pool_rows(math.ceil(share * plan.pool), first_group=len(groups))
+    rows = trainer.strategy.route(groups, pool, Step(0))
+    # a strategy may drop every group
+    return rows or [row for group in groups for row in (*group.rollouts, *group.demos)] + pool
 
 
 def _two_terms(few_seconds: float, few: Sequence[Any], many_seconds: float, many: Sequence[Any]) -> tuple[float, float]:
@@ -149,7 +158,7 @@ def roofline(spec: RunSpec, config: dict[str, Any], prompt: float, demonstration
         matrix.clone()
         wait()
 
-    rate, bandwidth = (work / min(_seconds(call)[0] for _ in range(4)) for work, call in
+    rate, bandwidth = (work / min(_best(call)[0] for _ in range(2)) for work, call in
                        ((2 * n**3, product), (2 * matrix.nbytes, copy)))  # fmt: skip
     cost = Cost.of(config)
     longest = float(spec.rollout.max_tokens)
@@ -163,8 +172,8 @@ def roofline(spec: RunSpec, config: dict[str, Any], prompt: float, demonstration
         grade=0.0,
         flop=1 / (REACHED * rate),
         basis=f"not tried out; assumed: responses of rollout.max_tokens, {100 * REACHED:.0f}% of the measured "
-        f"{rate / 1e9:,.0f} GFLOP/s of a {n} x {n} product on {device.type}, weights read once a decoding step at "
-        f"{bandwidth / 1e9:,.0f} GB/s",
+        f"{rate / 1e9:,.3g} GFLOP/s of a {n} x {n} product on {device.type}, weights read once a decoding step at "
+        f"{bandwidth / 1e9:,.3g} GB/s",
     )
 
 

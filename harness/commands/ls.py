@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
             there = ", ".join(known)
             raise ValueError(f"no experiment {options.experiment!r} under {options.results}: there is {there}")
     notes = ["score: mean over suites of avg@k, first -> last evaluation; seconds: rollouts and updates"]
-    terminal.show(terminal.Grid(HEADERS, [_row(entry) for entry in found], frozenset({4, 6, 7, 8}), notes=notes))
+    rows, right, whole = [_row(entry) for entry in found], frozenset({4, 6, 7, 8}), frozenset({1, 7})
+    terminal.show(terminal.Grid(HEADERS, rows, right, notes=notes, whole=whole))
     return 0
 
 

@@ -15,7 +15,7 @@ from harness.spec import RunSpec
 EXAMPLE = """harness models
   harness models Qwen/Qwen2.5-Math-7B ./my-model"""
 # what the table's memory is for: the defaults for embedded models, a usual small step for larger ones
-EMBEDDED_PROMPT, EMBEDDED_RESPONSE = 24, 48
+EMBEDDED_PROMPT, EMBEDDED_RESPONSE = 16, 32
 REAL_ROWS, REAL_PROMPT, REAL_RESPONSE = 4, 256, 768
 
 

@@ -1,13 +1,14 @@
 """Tokens per second of `HFEngine.sample` against `model.generate` of the same transformers version.
 
-    python tests/bench/bench_sampler.py --model 1m --prompt-file FILE --prompts 128 --max-tokens 64 --threads 2
+    python tests/bench/bench_sampler.py --model 1m --prompts 128 --max-tokens 64 --threads 2
 
 Both samplers take the same batch of prompts at temperature 1 without truncation, in alternation, and only tokens of
 real completions count (up to and including the end-of-sequence id), never padding. `natural` lets samples end by
 themselves, `forced` runs every sample to --max-tokens. Prints one JSON object; rates are medians over the
 rounds, and so is the ratio of the two runs of a round, which a machine's changing load spoils least.
 Without --model a random Qwen2 of the embedded models' shape is used, its end-of-sequence logit raised so that a
-natural sample has about 25 tokens; without --prompt-file (one prompt a line) prompts are random ids.
+natural sample has about 25 tokens, and prompts are random ids. With --model the prompts are the suites' evaluation
+problems, or those of --prompt-file (one prompt a line).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import transformers
 from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from benchmarks import registry
 from harness.engines.base import SamplingParams
 from harness.engines.hf import HFEngine
 from harness.models.ladder import load, resolve
@@ -129,6 +131,9 @@ def main() -> None:
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
     else:
         model = random_model()
+        suites = [registry.get(name) for name in registry.BUILT_IN]
+        problems = [suite.problems("eval", -(-distinct // len(suites)), 0) for suite in suites]
+        pool = [tokenizer.encode(problem.prompt + "\n") for group in zip(*problems, strict=True) for problem in group]
     if args.prompt_file:
         pool = [tokenizer.encode(line) for line in args.prompt_file.read_text().splitlines() if line]
     if len(pool) < distinct:

@@ -34,6 +34,7 @@ WRONG = [
     (["eval", "1m", "--suite", "maths"], "math"),
     (["eval", "1m", "--at", "3"], "--at"),
     (["eval", "1m", "--suite", "math", "--data", "x.jsonl"], "--data"),
+    (["eval", "1m", "--data", "missing.jsonl"], "missing.jsonl"),
     (["models", "1mm"], "1m"),
     (["pretrain", "2m"], "0.2m"),
     (["pretrain", "1m", "--steps", "0"], "--steps"),

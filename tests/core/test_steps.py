@@ -21,7 +21,7 @@ def learner(make_spec):
     def make(name="gac", options=None, **train):
         model = random_model(torch.float32)
         case = make_case(name, options or {}, model)
-        spec = make_spec(train={"warmup": 0, "learning_rate": 1e-3, "grad_clip": 1e9, **train})
+        spec = make_spec(train={"warmup": 0, "schedule": "constant", "learning_rate": 1e-3, "grad_clip": 1e9, **train})
         return Learner(model, case.strategy(), spec, None), case.rows
 
     return make

@@ -97,7 +97,7 @@ def test_unknown_name_gets_the_nearest():
 def test_untrained_model_has_the_recipe_shape():
     recipe = Recipe(hidden=32, layers=2, heads=2, steps=1)
     model = build_model(recipe, 100, 0, 1)
-    assert model.config.num_key_value_heads == 1 and model.config.head_dim == 16
+    assert model.config.num_key_value_heads == 1 and ladder.shape(model.config.to_dict())["head_dim"] == 16
 
 
 def test_lm_eval_loads_and_scores_the_default_model(tmp_path):
