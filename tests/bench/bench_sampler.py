@@ -129,11 +129,11 @@ def main() -> None:
     if args.model:
         model, tokenizer = load(resolve(args.model), args.device)
         pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-    else:
-        model = random_model()
         suites = [registry.get(name) for name in registry.BUILT_IN]
         problems = [suite.problems("eval", -(-distinct // len(suites)), 0) for suite in suites]
         pool = [tokenizer.encode(problem.prompt + "\n") for group in zip(*problems, strict=True) for problem in group]
+    else:
+        model = random_model()
     if args.prompt_file:
         pool = [tokenizer.encode(line) for line in args.prompt_file.read_text().splitlines() if line]
     if len(pool) < distinct:
