@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,9 @@ from benchmarks.graders import programs
 from benchmarks.sandbox import Sandbox
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# a background job of a shell inherits an ignored SIGINT and hands it on: the tests of Ctrl-C need the usual one
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # every phase of a run in a few seconds: two suites, one of them with programs, noise, probes, three evaluations
 VALUES: dict[str, Any] = {

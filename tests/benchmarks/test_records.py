@@ -87,13 +87,21 @@ def test_fields_are_found_by_their_usual_names(tmp_path):
 
 
 def test_answers_that_are_no_numbers_are_compared_as_texts(tmp_path):
-    suite = RecordSuite(write(tmp_path / "x.jsonl", [{"prompt": str(i), "answer": f"word{i}"} for i in range(5)]))
+    rows = [{"prompt": str(i), "solution": f"it is word{i}", "final_answer": f"word{i}"} for i in range(5)]
+    suite = RecordSuite(write(tmp_path / "x.jsonl", rows))
     for problem in suite.problems("train", 5, 0):
         (right,) = suite.grade([problem], [f"#{problem.answer}"])
         (wrong,) = suite.grade([problem], [f"#{problem.answer}s"])
         assert (right.status, wrong.status) == ("pass", "fail")
         (flawed,) = suite.grade([problem], [suite.demonstration(problem, wrong=True)])
         assert flawed.status == "fail"
+
+
+def test_a_bare_answer_is_no_worked_solution(tmp_path):
+    suite = RecordSuite(write(tmp_path / "x.jsonl", [{"prompt": str(i), "answer": str(i)} for i in range(5)]))
+    (problem, *_) = suite.problems("train", 5, 0)
+    with pytest.raises(ValueError, match="has no worked solution"):
+        suite.demonstration(problem)
 
 
 def test_a_tenth_is_held_out_where_no_file_is_named(tmp_path):
