@@ -112,7 +112,7 @@ def moments(spec: RunSpec, results: Path, count: int, rng: random.Random) -> dic
         directories.append(str(directory_for(spec, place).path))
         while True:
             # the last run is let to its end
-            limit = rng.uniform(0.1, 0.9) * duration if len(kills) < count else None
+            limit = rng.uniform(0.1, 0.55) * duration if len(kills) < count else None
             ended, _ = attempt(spec, place, limit)
             if ended != "killed":
                 assert ended == "done", ended
