@@ -195,7 +195,8 @@ class MolarMass(Family):
             return rng.choice(TWO_ELEMENTS), 1
         if level == 2:
             return rng.choice((rng.choice(THREE_ELEMENTS), rng.choice(TWO_ELEMENTS))), rng.choice((1, 2, 3))
-        return rng.choice(TWO_ELEMENTS if level == 3 else THREE_ELEMENTS), rng.randint(4 if level == 3 else 2, 9)
+        # from 4 mol on: fewer would repeat problems of level 2
+        return rng.choice(TWO_ELEMENTS if level == 3 else THREE_ELEMENTS), rng.randint(4, 9)
 
     def prompt(self, params: tuple[object, ...]) -> str:
         formula, moles = params
