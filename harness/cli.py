@@ -12,8 +12,11 @@ from harness import __version__
 VERBS = {
     "run": ("harness.commands.run", "train a model with a strategy and evaluate it"),
     "eval": ("harness.commands.evaluate", "evaluate a model or a run's checkpoint on suites"),
+    "matrix": ("harness.commands.matrix", "run many cells of one TOML file: strategies x models x seeds x ..."),
     "compare": ("harness.commands.compare", "put finished runs into one table with intervals, and figures"),
+    "testbed": ("harness.commands.testbed", "put mixing weights to the test where the best one is known"),
     "show": ("harness.commands.show", "look at one run: scores, curves, samples"),
+    "dynamics": ("harness.commands.dynamics", "see how runs were steered: cost of control, KL drift, moves of mu"),
     "ls": ("harness.commands.ls", "list runs and their state"),
     "doctor": ("harness.commands.doctor", "check this machine: packages, device, sandbox, graders, models"),
     "models": ("harness.commands.models", "list models, their size and what they need"),

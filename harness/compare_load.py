@@ -40,6 +40,7 @@ class Run:
     metrics: pd.DataFrame
     timing: pd.DataFrame
     evaluations: dict[tuple[str, str], Evaluation]
+    arm: str | None = None  # its name in the matrix that it was run by
 
     @property
     def name(self) -> str:
@@ -112,7 +113,17 @@ def load_run(path: Path) -> Run:
         metrics=_read_steps(path / "metrics.jsonl"),
         timing=_read_steps(path / "timing.jsonl"),
         evaluations=evaluations,
+        arm=_arm(path.resolve()),
     )
+
+
+def _arm(path: Path) -> str | None:
+    """The run's name in a matrix file beside it, if there is one."""
+    for file in sorted(path.parent.glob("*.matrix.json")):
+        cell = _read_json(file).get("cells", {}).get(path.name)
+        if cell is not None and cell.get("arm"):
+            return str(cell["arm"])
+    return None
 
 
 def _evaluation(file: Path, summary: dict[str, Any]) -> Evaluation:

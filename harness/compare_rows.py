@@ -56,6 +56,12 @@ class Row:
     reasons: dict[str, float] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """The arm's name in its matrix, if all runs have the same; else the strategy's."""
+        arms = {run.arm for run in self.runs}
+        return arms.pop() or self.strategy if len(arms) == 1 else self.strategy
+
+    @property
     def seeds(self) -> list[int]:
         return [run.seed for run in self.runs]
 
@@ -82,15 +88,15 @@ def flatten(spec: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Row]:
-    """One row for all runs that differ in nothing but the seed, in label order.
+    """One row for all runs that differ in nothing but the seed (and how they were executed), in label order.
 
-    A label is the strategy with the settings that differ between the rows of that strategy, and with the experiment,
-    model and budget where these differ between any rows.
+    A label is the strategy, or the name that a matrix gave to the arm, with the settings that differ between the rows of
+    that name, and with the experiment, model and budget where these differ between any rows.
     """
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
-        settings = flatten(run.spec) | {"experiment": run.experiment}
-        del settings["seed"]
+        settings = flatten({key: value for key, value in run.spec.items() if key not in ("seed", "runtime")})
+        settings["experiment"] = run.experiment
         groups.setdefault(tuple(sorted(settings.items())), []).append(run)
     rows = [
         Row("", members[0].strategy, dict(key), sorted(members, key=lambda run: (run.seed, run.run_id)))
@@ -98,10 +104,10 @@ def group_runs(runs: Sequence[Run]) -> list[Row]:
     ]
     shared = {key for key in ("experiment", "model", "budget") if len({row.settings.get(key) for row in rows}) > 1}
     for row in rows:
-        peers = [peer.settings for peer in rows if peer.strategy == row.strategy]
+        peers = [peer.settings for peer in rows if peer.name == row.name]
         keys = shared | {key for peer in peers for key in peer if len({other.get(key) for other in peers}) > 1}
         parts = [f"{_short(key, keys)}={row.settings.get(key, 'unset')}" for key in sorted(keys)]
-        row.label = f"{row.strategy} ({', '.join(parts)})" if parts else row.strategy
+        row.label = f"{row.name} ({', '.join(parts)})" if parts else row.name
     return sorted(rows, key=lambda row: row.label)
 
 

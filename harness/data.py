@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +18,10 @@ from strategies.base import Role, Row
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# a hint is the beginning of a solution; the wording is ours, methods that give hints leave it open
+HINT = "\nA solution begins like this:\n"
+VALIDATION = 64  # demonstrations held out where a strategy asks for their likelihood; at most a tenth of the problems
+STEP_END = re.compile(r"\n+|(?<=[.!?])\s+")
 INSTRUCTION = "\n\nSolve step by step. End with '#' followed by the final answer alone."
 
 
@@ -34,12 +40,14 @@ class Renderer:
         self.context = context
         self.eos = int(tokenizer.eos_token_id)
 
-    def prompt(self, problem: Problem) -> tuple[int, ...]:
-        """Token ids of the prompt, with at most one BOS."""
+    def prompt(self, problem: Problem, hint: str = "") -> tuple[int, ...]:
+        """Token ids of the prompt, with at most one BOS. `hint`: the beginning of a solution that it shows."""
         if self.style == "plain":
-            ids = self.tokenizer.encode(problem.prompt + "\n", add_special_tokens=True)
+            # there is no user's turn: the solution begins at the end of the prompt
+            ids = self.tokenizer.encode(f"{problem.prompt}\n{hint}", add_special_tokens=True)
         else:
-            message = [{"role": "user", "content": problem.prompt + INSTRUCTION}]
+            asked = problem.prompt + (f"{HINT}{hint}" if hint else "")
+            message = [{"role": "user", "content": asked + INSTRUCTION}]
             text = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
             # the template has written the special tokens
             ids = self.tokenizer.encode(text, add_special_tokens=False)
@@ -54,6 +62,19 @@ class Renderer:
     def response(self, text: str) -> tuple[int, ...]:
         """Token ids of a demonstration, EOS included."""
         return (*self.tokenizer.encode(text, add_special_tokens=False), self.eos)
+
+    def steps(self, text: str) -> tuple[int, ...]:
+        """How many tokens of `response(text)` end with each line or sentence of it but the last."""
+        ends = [match.end() for match in STEP_END.finditer(text) if match.end() < len(text)]
+        if not ends:
+            return ()
+        if self.tokenizer.is_fast:
+            offsets = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            last = [end for _, end in offsets]
+        else:
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+            last = [len(self.tokenizer.decode(ids[: n + 1])) for n in range(len(ids))]
+        return tuple(sorted({n for end in ends if (n := bisect_right(last, end))}))
 
     def text(self, tokens: Sequence[int]) -> str:
         """A response as text, special tokens left out."""
@@ -99,7 +120,8 @@ class Feed:
 class TrainingData:
     """The problems of a run, its demonstrations with their noise, and its rewards with theirs."""
 
-    def __init__(self, spec: RunSpec, renderer: Renderer) -> None:
+    def __init__(self, spec: RunSpec, renderer: Renderer, validation: bool = False) -> None:
+        """`validation`: hold demonstrations out, as `self.validation`."""
         self.spec = spec
         self.renderer = renderer
         self.suites = {suite.name: suite for suite in training_suites(spec.data)}
@@ -115,10 +137,26 @@ class TrainingData:
                 f"rollout.max_tokens={spec.rollout.max_tokens}: lower max_tokens"
             )
         self.too_long = len(problems) - len(fitting)
+        self.validation: list[Row] = []
+        if validation:
+            fitting = self._hold_out(fitting)
         self.prompts = Feed(fitting, spec.seed, "prompts")
         demonstrated = [p for p in fitting if self.expert_row(p, 0) is not None]
         self.demos_too_long = len(fitting) - len(demonstrated)
         self.demos = Feed(demonstrated, spec.seed, "demonstrations")
+
+    def _hold_out(self, problems: list[Problem]) -> list[Problem]:
+        """Takes problems for `self.validation`, a tenth at most, evenly over the list, and returns the others."""
+        n = min(VALIDATION, len(problems) // 10)
+        chosen = {i * len(problems) // n for i in range(n)} if n else set()
+        rows = [self.expert_row(problems[i], 0) for i in sorted(chosen)]
+        self.validation = [row for row in rows if row is not None]
+        if not self.validation:
+            raise ValueError(
+                "the strategy watches the likelihood of held-out demonstrations, but there are none to hold out: "
+                "give at least ten training problems with demonstrations"
+            )
+        return [problem for i, problem in enumerate(problems) if i not in chosen]
 
     def expert_row(self, problem: Problem, group: int) -> Row | None:
         """The expert's demonstration, wrong for a `demo_noise` share of problems. Its reward is the verifier's.
@@ -149,7 +187,8 @@ class TrainingData:
         if len(prompt) + len(response) > self.renderer.context:
             return None
         # demonstrations are right or wrong by construction; noise aside, the verifier would say the same
-        return Row(problem.id, problem.suite, group, role, prompt, response, float(not wrong))
+        steps = self.renderer.steps(text)
+        return Row(problem.id, problem.suite, group, role, prompt, response, float(not wrong), steps=steps)
 
     def pool_rows(self, n: int, first_group: int) -> list[Row]:
         """`n` expert rows from the pool of demonstrations, each a group of its own."""

@@ -17,7 +17,7 @@ from harness.spec import RunSpec
 from harness.store import RunDir
 from harness.trial import TRIAL_WEIGHTS, Rates, roofline, try_out
 from strategies import registry
-from strategies.base import SamplingPlan, Step
+from strategies.base import START_POLICY, SamplingPlan, Step
 
 MOST_STEPS = 100_000
 CHARACTERS = 3.0  # per token, assumed for tokenizers of large models on short technical text
@@ -109,7 +109,7 @@ def simulate(spec: RunSpec, cost: Cost, rates: Rates) -> Course:
     strategy = registry.build(spec.strategy, spec.options, sizes_of(spec))
     course = Course()
     prompt, demo, response = round(rates.prompt), round(rates.demonstration), round(rates.response)
-    reference = "ref_logp" in strategy.requires
+    reference = len(START_POLICY & strategy.requires)
     spent: dict[str, Callable[[], float]] = {
         "updates": lambda: course.steps,
         "generated_tokens": lambda: course.tokens,
@@ -121,16 +121,16 @@ def simulate(spec: RunSpec, cost: Cost, rates: Rates) -> Course:
         plan = strategy.plan(Step(course.steps, done / spec.budget.limit))
         first = course.steps + 1
         course.steps += spec.train.minibatches
-        rollouts = plan.prompts * plan.rollouts
+        rollouts = plan.prompts * (plan.rollouts + plan.later)
         given = plan.prompts * (plan.expert + plan.teacher) + plan.pool
         train = rollouts * cost.train(prompt, response) + given * cost.train(prompt, demo)
         course.flops_train += train
-        course.flops_reference += train // 3 if reference else 0
+        course.flops_reference += reference * (train // 3)
         course.tokens += rollouts * response
         if rollouts:
-            course.flops_generate += rollouts * cost.generate(prompt, response, plan.rollouts)
+            course.flops_generate += rollouts * cost.generate(prompt, response, plan.rollouts + plan.later)
             course.rollout_seconds += sampling_seconds(rates, rollouts, rates.longest)
-        course.update_seconds += (train + (train // 3 if reference else 0)) * rates.flop
+        course.update_seconds += (train + reference * (train // 3)) * rates.flop
         if course.stretches and course.stretches[-1][2] == plan:
             course.stretches[-1] = (course.stretches[-1][0], course.steps, plan)
         else:
@@ -158,13 +158,14 @@ def _course(spec: RunSpec, course: Course) -> str:
     lines = [f"steps ({spec.strategy}, {course.steps:,} updates{', and more' if course.cut else ''})"]
     for first, last, plan in course.stretches:
         what = []
-        if plan.prompts and plan.rollouts:
-            what.append(f"{plan.prompts} prompts x {plan.rollouts} rollouts")
+        if plan.prompts and plan.rollouts + plan.later:
+            later = f" (about {plan.later} of them in later rounds)" if plan.later else ""
+            what.append(f"{plan.prompts} prompts x {plan.rollouts + plan.later} rollouts{later}")
         if plan.expert or plan.teacher:
             what.append(f"{plan.prompts} x {plan.expert} expert and {plan.teacher} teacher responses beside them")
         if plan.pool:
             what.append(f"{plan.pool} demonstrations from the pool")
-        rows = plan.prompts * (plan.rollouts + plan.expert + plan.teacher) + plan.pool
+        rows = plan.prompts * (plan.rollouts + plan.later + plan.expert + plan.teacher) + plan.pool
         each = "" if spec.train.minibatches == 1 else f", {spec.train.minibatches} updates a batch"
         lines.append(f"  {f'{first}-{last}':12s} {' + '.join(what) or 'nothing'}: at most {rows} rows trained{each}")
     return "\n".join(lines)
@@ -213,14 +214,14 @@ def _estimates(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Cour
 
 def memory_of(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Course) -> dict[str, int]:
     """`footprint.training` of the largest stretch of the run."""
-    from harness.core import BUCKET_TOKENS
+    from harness.tensors import BUCKET_TOKENS
 
     strategy = registry.build(spec.strategy, spec.options, sizes_of(spec))
     # the peak is reached where responses are longest
     longest = max(rates.response, min(rates.demonstration, spec.rollout.max_tokens))
     found: dict[str, int] = {"peak": 0}
     for _, _, plan in course.stretches:
-        rollouts = plan.prompts * plan.rollouts
+        rollouts = plan.prompts * (plan.rollouts + plan.later)
         given = plan.prompts * (plan.expert + plan.teacher) + plan.pool
         rows = rollouts + given
         if not rows:
@@ -233,7 +234,8 @@ def memory_of(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Cours
             bucket=BUCKET_TOKENS[_device(spec)],
             sampled_rows=min(sampled, footprint.DECODED_ROWS),
             max_tokens=max(spec.rollout.max_tokens, spec.eval.max_tokens),
-            reference=spec.probe.every > 0 or "ref_logp" in strategy.requires,
+            reference=spec.probe.every > 0 or bool(START_POLICY & strategy.requires),
+            optimizers=1 + ("second_optimizer" in strategy.requires),
             bfloat16=spec.train.dtype == "bfloat16",
         )
         memory = footprint.training(config, step)

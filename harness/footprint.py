@@ -3,7 +3,7 @@
 Let P be the weights, L layers, D the hidden size, W = heads * head_dim, K = KV heads * head_dim, I the intermediate
 size, V the vocabulary; everything is counted in bytes, float32 weights = 4.
 
-    weights 4 P    gradients 4 P    optimiser 8 P (two Adam states)    reference 4 P (copy of the start policy, if kept)
+    weights 4 P    gradients 4 P    optimiser 8 P (Adam, each)    reference 4 P (copy of the start policy, if kept)
     activations    4 L (6 D + 2 W + 2 K + 4 I) per token of a micro-batch: what the backward pass of a Llama-type layer
                    keeps (two norms: input, normalised, scaled; q, k, v and the output of attention; gate, its
                    activation, up, their product); attention itself is fused and keeps no scores. With bfloat16 the
@@ -47,6 +47,7 @@ class Training:
     max_tokens: int  # longest response
     reference: bool
     bfloat16: bool = False
+    optimizers: int = 1
 
 
 def cache_bytes(config: Mapping[str, Any], rows: int, positions: float) -> int:
@@ -77,7 +78,7 @@ def training(config: Mapping[str, Any], plan: Training) -> dict[str, int]:
     parts = {
         "weights": weights,
         "gradients": weights,
-        "optimiser": 2 * weights,
+        "optimiser": 2 * weights * plan.optimizers,
         "reference": weights if plan.reference else 0,
         "activations": round(ALLOCATOR * activations),
         "logits": round(ALLOCATOR * vocabulary * (4 * answered + 12 * at_once)),

@@ -37,7 +37,9 @@ class Probe:
         ]
         verdicts = self.collector.grade(problems, completions)
         kl, entropy = self._kl(rows)
+        held_out = self.collector.data.validation
         return {
+            **({"validation_nll": self.nll(held_out)} if held_out else {}),
             "kl": kl,
             "probe_reward": mean_score(verdicts),
             "probe_entropy": entropy,
@@ -46,17 +48,28 @@ class Probe:
         }
 
     @torch.no_grad()
+    def nll(self, rows: list[Row]) -> float:
+        """Mean -log p of the tokens of demonstrations, nats."""
+        learner = self.learner
+        learner.model.eval()
+        total = count = 0.0
+        for start in range(0, len(rows), self.spec.train.micro_rows):
+            tokens = learner.tokens(rows[start : start + self.spec.train.micro_rows])
+            total -= float(learner.forward(learner.model, tokens).logp.sum())
+            count += float(tokens.mask.sum())
+        return total / count
+
+    @torch.no_grad()
     def _kl(self, rows: list[Row]) -> tuple[float, float]:
         """(mean k3 KL to the start policy, mean entropy) per sampled token, nats."""
         learner = self.learner
         learner.model.eval()
         total = entropy_sum = count = 0.0
-        for index in learner.micro_batches(rows):
-            tokens = learner.tokens([rows[i] for i in index])
-            own, entropy = learner.forward(learner.model, tokens)
-            start, _ = learner.forward(self.reference, tokens)
-            gap = start - own
+        for start in range(0, len(rows), self.spec.train.micro_rows):
+            tokens = learner.tokens(rows[start : start + self.spec.train.micro_rows])
+            own = learner.forward(learner.model, tokens)
+            gap = learner.forward(self.reference, tokens).logp - own.logp
             total += float(((gap.exp() - 1 - gap) * tokens.mask).sum())
-            entropy_sum += float((entropy * tokens.mask).sum())
+            entropy_sum += float((own.entropy * tokens.mask).sum())
             count += float(tokens.mask.sum())
         return total / count, entropy_sum / count

@@ -13,7 +13,7 @@ from harness.models import ladder
 from harness.spec import RunSpec
 from harness.store import SCHEMA, RunDir, write_json
 from strategies import registry as strategies
-from strategies.base import Sizes, Step
+from strategies.base import NEEDS, Sizes, Step
 
 
 def directory_for(spec: RunSpec, results: Path) -> RunDir:
@@ -29,10 +29,16 @@ def preflight(spec: RunSpec) -> ladder.ModelRef:
     """Checks all that can be checked without loading anything; ValueError in one sentence."""
     ref = ladder.resolve(spec.model)
     strategy = strategies.build(spec.strategy, spec.options, sizes_of(spec))
+    for need in sorted({"kl", "validation_nll"} & strategy.requires):
+        if not spec.probe.every:
+            raise ValueError(
+                f"strategy {spec.strategy} with these options follows a measurement of the probe, {NEEDS[need]}, "
+                "but probe.every is 0: set it to 1 or more"
+            )
     if spec.budget.kind == "generated_tokens":
         # at the first step and late in a run, of whose budget nothing is spent
         plans = [strategy.plan(Step(index)) for index in (0, 10**9)]
-        if not any(plan.prompts * plan.rollouts for plan in plans):
+        if not any(plan.prompts for plan in plans):
             raise ValueError(
                 f"strategy {spec.strategy} samples nothing before some of the budget is spent, so that a budget of "
                 "generated tokens is never reached: choose updates, flops or seconds"

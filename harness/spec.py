@@ -135,14 +135,18 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Probe:
-    """KL to the start policy, measured for every method alike: fresh samples on fixed prompts, outside the ledger."""
+    """Measurements made for every method alike, outside the ledger.
+
+    KL to the start policy on fresh samples for fixed prompts; if wanted, the exact gradients behind the mix.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = Forbid
     every: int = 5  # optimiser steps; 0 = off
     prompts: int = 64
+    gradients_every: int = 0  # optimiser steps between two measurements of the branches' exact gradients; 0 = off
 
     def __post_init__(self) -> None:
-        _no_fewer(self, 0, "every")
+        _no_fewer(self, 0, "every", "gradients_every")
         _no_fewer(self, 1, "prompts")
 
 
@@ -181,8 +185,12 @@ class RunSpec:
     runtime: Runtime = field(default_factory=Runtime)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Plain JSON values; a whole limit is an integer, however it was written, so that the hash is the same."""
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        limit = values["budget"]["limit"]
+        if float(limit).is_integer():
+            values["budget"]["limit"] = int(limit)
+        return values
 
     def hash(self) -> str:
         """16 hex digits over everything that changes what is computed."""

@@ -18,15 +18,17 @@ from harness.core import Learner
 from harness.data import Renderer, TrainingData
 from harness.engines.base import Engine
 from harness.evaluate import Evaluator
+from harness.gradient_probe import GradientProbe
 from harness.ledger import Cost, Ledger
 from harness.probe import Probe
 from harness.progress import Progress
-from harness.seeds import permutation
+from harness.seeds import permutation, seed_for
 from harness.spec import RunSpec
 from harness.store import RunDir, append_lines, keep_lines, read_json, read_lines, write_json
 from harness.watchdog import Watchdog
-from strategies.base import Role, Row, Step, Strategy
+from strategies.base import START_POLICY, Role, Row, Step, Strategy
 
+STATES = {"main": "optimizer", "second": "optimizer_second"}  # files of a checkpoint
 LARGE_DMU = 0.005  # |mu_t - mu_{t-1}| above this counts as a large move; a proposal, the GAC paper names no threshold
 
 
@@ -52,14 +54,14 @@ class Trainer:
         self.engine = engine
         self.progress = progress
         self.watchdog = watchdog
-        self.data = TrainingData(spec, renderer)
+        self.data = TrainingData(spec, renderer, validation="validation_nll" in strategy.requires)
         for count, what in ((self.data.too_long, "prompts"), (self.data.demos_too_long, "demonstrations")):
             if count:
                 progress.say(f"{count} training {what} are missing or do not fit the context and are left out")
         self.ledger = Ledger(spec.budget)
         self.cost = Cost.of(model.config.to_dict())
         self.collector = Collector(spec, self.data, strategy, engine, self.cost, self.ledger)
-        needs_reference = spec.probe.every > 0 or "ref_logp" in strategy.requires
+        needs_reference = spec.probe.every > 0 or bool(START_POLICY & strategy.requires)
         self.reference = copy.deepcopy(model).requires_grad_(False).eval() if needs_reference else None
         self.learner = Learner(model, strategy, spec, self.reference)
         self.probe = None
@@ -73,6 +75,7 @@ class Trainer:
         self.track: dict[str, Any] = {
             "kl": None,
             "kl_index": 0,
+            "validation_nll": None,
             "kl_drift_area": 0.0,
             "mu": None,
             "large_dmu_events": 0,
@@ -84,6 +87,7 @@ class Trainer:
     def run(self) -> None:
         """Trains until the budget is spent. Picks up the newest intact checkpoint of the directory."""
         self._restore()
+        self._first_validation()
         self._evaluate_due()
         while self.ledger.fraction < 1.0:
             self._batch()
@@ -95,7 +99,13 @@ class Trainer:
         self.directory.finish()
 
     def step(self) -> Step:
-        return Step(self.index, self.ledger.fraction, self.track["kl"])
+        seed = seed_for("strategy", self.spec.seed, self.index)
+        return Step(self.index, self.ledger.fraction, self.track["kl"], self.track["validation_nll"], seed)
+
+    def _first_validation(self) -> None:
+        """A strategy that watches held-out demonstrations knows the start policy's likelihood of them."""
+        if self.data.validation and self.probe is not None and self.track["validation_nll"] is None:
+            self.track["validation_nll"] = self.probe.nll(self.data.validation)
 
     def _batch(self) -> None:
         """One batch of rollouts and the optimiser steps on it."""
@@ -104,6 +114,9 @@ class Trainer:
         with self.watchdog.phase(), self.ledger.clock("rollout"):
             rows, seen = self.collector.collect(step, self.batch)
         self.batch += 1
+        if self.spec.train.minibatches > 1 and "given_logp" in self.strategy.requires:
+            with self.watchdog.phase(), self.ledger.clock("update"):
+                rows = self.learner.given(rows)
         parts = self._minibatches(rows)
         spent = {name: self.ledger.seconds.get(name, 0.0) - before.get(name, 0.0) for name in self.ledger.seconds}
         for part in parts:
@@ -111,6 +124,8 @@ class Trainer:
                 metrics = self._update(part, self.step())
             timing = {"rollout": spent.pop("rollout", 0.0), "update": metrics.pop("seconds_update", 0.0)}
             timing["controller"] = metrics.pop("seconds_controller", 0.0)
+            if "seconds_gradient_probe" in metrics:
+                timing["gradient_probe"] = metrics.pop("seconds_gradient_probe")
             self.index += 1
             self._record({**metrics, **seen, **self._probed()}, timing)
             if self.ledger.fraction >= 1.0:
@@ -126,6 +141,7 @@ class Trainer:
         # the policy starts at KL 0
         track["kl_drift_area"] += 0.5 * ((track["kl"] or 0.0) + kl) * (self.index - track["kl_index"])
         track["kl"], track["kl_index"] = kl, self.index
+        track["validation_nll"] = measured.get("validation_nll")
         return measured
 
     def _minibatches(self, rows: list[Row]) -> list[list[Row]]:
@@ -146,21 +162,52 @@ class Trainer:
         self.ledger.add(updates=1)
         if not rows:  # every group was dropped; the rollouts were paid for all the same
             self.strategy.observe({}, step)
-            return {**self.strategy.metrics(), "skipped": 1.0}
-        for row in rows:
-            flops = self.cost.train(len(row.prompt), len(row.response))
-            kind = "trained_tokens_rollout" if row.role == Role.ROLLOUT else "trained_tokens_demo"
-            self.ledger.add(**{kind: len(row.response), "flops_train": flops})
-            if "ref_logp" in self.strategy.requires:
-                self.ledger.add(flops_reference=flops // 3)
-        metrics = self.learner.update(rows, step)
+            return {**self._extra(step), **self.strategy.metrics(), "skipped": 1.0}
+        self._charge(rows)
+        measured: dict[str, float] = {}
+        probe = self._gradient_probe(rows, step)
+        metrics = self.learner.update(rows, step, measure=None if probe is None else probe.measure)
+        if probe is not None:
+            measured = {**probe.result, "seconds_gradient_probe": probe.seconds}
         mismatch = metrics["mismatch"]
         if self.spec.train.minibatches == 1 and mismatch is not None and mismatch > self.spec.rollout.max_mismatch:
             raise RuntimeError(
                 f"sampler and trainer disagree by {mismatch:.3g} nats a token (bound: rollout.max_mismatch="
                 f"{self.spec.rollout.max_mismatch}): the rollouts do not come from the policy that is trained"
             )
-        return {**self.strategy.metrics(), **metrics}
+        extra = self._extra(step)
+        metrics["seconds_update"] += extra.pop("seconds_update", 0.0)
+        return {**self.strategy.metrics(), **metrics, **measured, **extra}
+
+    def _charge(self, rows: Sequence[Row]) -> None:
+        """Puts the rows of an update on the ledger; a prefix is a part of a demonstration."""
+        for row in rows:
+            flops = self.cost.train(len(row.prompt), len(row.response))
+            given = row.prefix if row.role == Role.ROLLOUT else len(row.response)
+            self.ledger.add(
+                trained_tokens_demo=given, trained_tokens_rollout=len(row.response) - given, flops_train=flops
+            )
+            # ref_logp and soft targets each take a forward pass of the start policy
+            self.ledger.add(flops_reference=len(START_POLICY & self.strategy.requires) * (flops // 3))
+
+    def _extra(self, step: Step) -> dict[str, Any]:
+        """The second update of the step, if the strategy has one."""
+        extra = self.strategy.extra_update(step)
+        if extra is None:
+            return {}
+        self.ledger.add(updates=1)
+        self._charge(extra.rows)
+        metrics = self.learner.update(extra.rows, step, optimizer="second", grad_clip=extra.grad_clip)
+        return {
+            "second_loss": metrics["loss"],
+            "second_grad_norm": metrics["grad_norm"],
+            "second_rows": len(extra.rows),
+            "seconds_update": metrics["seconds_update"],
+        }
+
+    def _gradient_probe(self, rows: Sequence[Row], step: Step) -> GradientProbe | None:
+        every = self.spec.probe.gradients_every
+        return GradientProbe(self.learner, rows, step) if every and step.index % every == 0 else None
 
     # ---- records
 
@@ -225,7 +272,9 @@ class Trainer:
         }
         # tied weights are stored once, under the name that the model's own loader expects
         parameters = {name: value.detach().contiguous() for name, value in self.model.named_parameters()}
-        tensors = {"model": parameters, "optimizer": checkpoint.optimizer_tensors(self.learner.optimizer)}
+        tensors = {"model": parameters}
+        for name, optimizer in self.learner.optimizers.items():
+            tensors[STATES[name]] = checkpoint.optimizer_tensors(optimizer)
         tensors = {name: group for name, group in tensors.items() if group}
 
         def beside(path: Path) -> None:
@@ -275,8 +324,9 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(tensors["model"][name])
-        if "optimizer" in tensors:
-            checkpoint.load_optimizer(self.learner.optimizer, tensors["optimizer"])
+        for name, optimizer in self.learner.optimizers.items():
+            if STATES[name] in tensors:
+                checkpoint.load_optimizer(optimizer, tensors[STATES[name]])
         self.ledger.load_state_dict(state["ledger"])
         self.data.load_state_dict(state["data"])
         self.strategy.load_state_dict(state["strategy"])

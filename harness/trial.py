@@ -113,7 +113,7 @@ def _rows(trainer: Any, problems: Sequence[Any], completions: Sequence[Any], gro
     data, collector, plan = trainer.data, trainer.collector, trainer.strategy.plan(Step(0))
     groups = []
     for g, problem in enumerate(problems[: plan.prompts]):
-        own = completions[g * group : g * group + min(plan.rollouts, group)]
+        own = completions[g * group : g * group + min(plan.rollouts + plan.later, group)]
         # rewards alternate, so that every group has a signal
         rollouts = [collector.rollout_row(problem, g, completion, float(j % 2)) for j, completion in enumerate(own)]
         expert = data.expert_row(problem, g) if plan.expert else None

@@ -10,76 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from strategies.rows import ExtraUpdate, Group, Request, Role, Row, SamplingPlan, Sizes, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Role(IntEnum):
-    """Where a trained row comes from."""
+Part = Literal["all", "prefix", "continuation"]
 
-    ROLLOUT = 0  # sampled from the policy, scored by the verifier
-    DEMO = 1  # expert demonstration
-    TEACHER = 2  # response of a teacher model: off-policy, neither the expert's nor the policy's
-
-
-@dataclass(frozen=True)
-class Row:
-    """One prompt with one response, as token ids. `logp` are the sampler's log-probs (rollouts only)."""
-
-    problem: str  # id of the problem
-    suite: str
-    group: int  # rows of one prompt in one step share this number
-    role: Role
-    prompt: tuple[int, ...]
-    response: tuple[int, ...]
-    reward: float
-    logp: tuple[float, ...] | None = None
-    truncated: bool = False
-
-
-@dataclass(frozen=True)
-class Group:
-    """One prompt of a step with its scored rollouts and the demonstrations that `SamplingPlan` asked for."""
-
-    rollouts: tuple[Row, ...]
-    demos: tuple[Row, ...] = ()  # first the expert's (Role.DEMO), then teachers' (Role.TEACHER)
-
-    @property
-    def n_correct(self) -> int:
-        return sum(row.reward > 0.5 for row in self.rollouts)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of one step, from the run's specification."""
-
-    prompts: int  # prompts per step
-    group: int  # responses per prompt
-    demos: int  # expert rows per step for methods with a separate pool of demonstrations
-    max_response: int  # tokens: the L_max of Dr.GRPO-type aggregation
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where the run stands: optimiser steps done, and the share of the budget that is spent."""
-
-    index: int
-    fraction: float = 0.0  # in [0, 1]
-    kl: float | None = None  # newest estimate of KL(pi_theta || pi_0), nats per token; None before the first
-
-
-@dataclass(frozen=True)
-class SamplingPlan:
-    """What the trainer prepares for the coming step."""
-
-    prompts: int = 0  # prompts to sample from; 0 = no rollouts this step
-    rollouts: int = 0  # rollouts per prompt
-    expert: int = 0  # expert demonstrations of the same prompt (0 or 1)
-    teacher: int = 0  # teacher responses of the same prompt
-    pool: int = 0  # expert rows drawn from the pool of demonstrations, prompts of their own
+# what a strategy may ask its trainer for, beyond log-probs, entropies and rewards of the step
+NEEDS = {
+    "old_logp": "log-probs of the sampler",
+    "given_logp": "log-probs of demonstrations before the step's first update",
+    "ref_logp": "log-probs of the start policy",
+    "entropy": "entropy of every token",
+    "soft_target": "full distributions of the start policy",
+    "kl": "KL to the start policy (probe)",
+    "validation_nll": "likelihood of held-out demonstrations (probe)",
+    "second_optimizer": "optimiser states for a second update",
+}
+START_POLICY = frozenset({"ref_logp", "soft_target"})  # of these, what takes a forward pass of the start policy
 
 
 @dataclass(frozen=True)
@@ -87,8 +39,11 @@ class Batch:
     """Rows of one optimiser step, or of one micro-batch of it, as plain tensors.
 
     logp [B, T]: log pi_theta of every response token, now. mask [B, T]: 1 on response tokens, else 0.
-    role, group [B] (long), reward [B]. old_logp [B, T]: log-probs of the policy that sampled the row
-    (rows that were not sampled: any finite value). entropy [B, T]: of the next-token distribution, nats.
+    role, group [B] (long), reward [B]. old_logp [B, T]: log-probs of the policy that sampled the row; of given tokens
+    (demonstrations, prefixes) those of the policy before the step's first update, which only strategies that require
+    "given_logp" may use. ref_logp [B, T]: of the start policy. entropy [B, T]: of the next-token distribution, nats.
+    prefix [B, T]: 1 on the given tokens that a rollout starts with, None if no row has any. row [B] (long): index of
+    the row in the step. soft_logp [B, T]: sum_v q_v log pi_theta(v), q from `Strategy.soft_target`.
     advantage [B] or [B, T]: from `Strategy.advantages` on the whole step.
     """
 
@@ -100,6 +55,9 @@ class Batch:
     old_logp: Tensor | None = None
     ref_logp: Tensor | None = None
     entropy: Tensor | None = None
+    prefix: Tensor | None = None
+    row: Tensor | None = None
+    soft_logp: Tensor | None = None
     advantage: Tensor | None = None
 
     def take(self, rows: Tensor | slice) -> Batch:
@@ -108,9 +66,18 @@ class Batch:
         return Batch(**{name: None if value is None else value[rows] for name, value in values.items()})
 
     def detached(self) -> Batch:
-        """The same batch with no gradient through `logp` and `entropy`."""
+        """The same batch with no gradient through `logp`, `entropy` and `soft_logp`."""
         entropy = None if self.entropy is None else self.entropy.detach()
-        return replace(self, logp=self.logp.detach(), entropy=entropy)
+        soft = None if self.soft_logp is None else self.soft_logp.detach()
+        return replace(self, logp=self.logp.detach(), entropy=entropy, soft_logp=soft)
+
+    def part(self, name: Part) -> Tensor:
+        """[B, T] mask of a part of the responses: "all", "prefix", or "continuation", what follows the prefix."""
+        if name == "all" or (self.prefix is None and name == "continuation"):
+            return self.mask
+        if self.prefix is None:
+            return self.mask * 0
+        return self.mask * (self.prefix if name == "prefix" else 1 - self.prefix)
 
     def is_role(self, *roles: Role) -> Tensor:
         """[B] bool: rows whose role is one of `roles`."""
@@ -129,7 +96,9 @@ class Component:
         scale * aggregator(i, t) * mask * stable * advantage * weight * exp(logp - log_reference)
 
     (HPT, arXiv 2509.04419, Eq. 6, with a token weight and an aggregator added). All parts are taken as constants.
-    `log_reference` None means pi_ref = pi_theta, a factor of 1.
+    `log_reference` None means pi_ref = pi_theta, a factor of 1. `part` restricts it to a part of the responses, whose
+    tokens and rows the aggregator then counts. A `soft` component puts its coefficient on grad soft_logp instead: the
+    cross-entropy to a full-vocabulary target.
     """
 
     name: str
@@ -140,6 +109,8 @@ class Component:
     weight: Tensor | None = None  # [B] or [B, T]
     aggregator: str = "token"  # a key of estimator.AGGREGATORS
     scale: float = 1.0
+    part: Part = "all"
+    soft: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,17 +123,19 @@ class NoConfig:
 class Strategy:
     """A method. Subclasses override the hooks whose timing fits; every hook has a neutral default.
 
-    One optimiser step calls, in this order: plan, route, advantages, signals (once a micro-batch, only when
-    `wants_signals`), observe (once, with an empty mapping when no signals were wanted), components (once a
-    micro-batch), accept, metrics.
+    One step calls, in this order: plan, more (until it asks for nothing), route, advantages, signals (once a
+    micro-batch, only when `wants_signals`), observe (once, with an empty mapping when no signals were wanted),
+    components (once a micro-batch), accept, extra_update (whose rows pass advantages to accept again), metrics.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]  # one line
     source: ClassVar[str]  # paper and code the definition is taken from
-    kind: ClassVar[str]  # single | sequential | mixture | group | gate | control
-    requires: frozenset[str] = frozenset()  # of {"old_logp", "ref_logp", "entropy"}
+    kind: ClassVar[str]  # one of registry.KINDS
+    parity: ClassVar[str]  # what its gradients were checked against
+    requires: frozenset[str] = frozenset()  # of NEEDS
     entropy_coefficient: float = 0.0  # weight of the token-mean entropy bonus
+    grad_clip: float | None = None  # bound of the gradient norm; None: the run's
     Config: ClassVar[type] = NoConfig
 
     def __init__(self, config: Any, sizes: Sizes) -> None:
@@ -171,6 +144,10 @@ class Strategy:
 
     def plan(self, step: Step) -> SamplingPlan:
         raise NotImplementedError
+
+    def more(self, groups: Sequence[Group], step: Step) -> Sequence[Request]:
+        """Rollouts still wanted, given all groups so far; asked again after each round until there are none."""
+        return ()
 
     def route(self, groups: Sequence[Group], pool: Sequence[Row], step: Step) -> list[Row]:
         """The rows to train on. Default: all rollouts, all demonstrations, the whole pool."""
@@ -197,6 +174,23 @@ class Strategy:
         """The terms of the loss for these rows; pure, called once a micro-batch."""
         raise NotImplementedError
 
+    def branches(self, batch: Batch, step: Step) -> dict[str, list[Component]]:
+        """The terms behind each signal, without the weights of a mix; for measurements.
+
+        "rl" is measured on rollouts; "sft" on demonstrations, and on rollouts' prefixes.
+        """
+        components = self.components(batch, step)
+        prefixes = [component for component in components if component.part == "prefix"]
+        return {"rl": [c for c in components if c.part != "prefix"], "sft": prefixes or components}
+
+    def soft_target(self, ref_log_probs: Tensor, target: Tensor) -> Tensor:
+        """[n, V] target distributions of n tokens from the start policy's log-probs [n, V] and the tokens [n]."""
+        raise NotImplementedError
+
+    def extra_update(self, step: Step) -> ExtraUpdate | None:
+        """A second update after the main one, if this step has one."""
+        return None
+
     def accept(self, grad_norm: float) -> bool:
         """Whether the optimiser may take this step, given the gradient norm before clipping."""
         return True
@@ -214,4 +208,20 @@ class Strategy:
             raise ValueError(f"strategy {self.name} has no state, but the checkpoint holds {sorted(state)}")
 
 
-__all__ = ["Batch", "Component", "Group", "NoConfig", "Role", "Row", "SamplingPlan", "Sizes", "Step", "Strategy"]
+__all__ = [
+    "NEEDS",
+    "START_POLICY",
+    "Batch",
+    "Component",
+    "ExtraUpdate",
+    "Group",
+    "NoConfig",
+    "Part",
+    "Request",
+    "Role",
+    "Row",
+    "SamplingPlan",
+    "Sizes",
+    "Step",
+    "Strategy",
+]

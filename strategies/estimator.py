@@ -9,11 +9,11 @@ of a token is -dL/d log pi, so that a positive one raises the token's probabilit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from strategies.base import Batch, Component, Role, Step, Strategy
+from strategies.base import Batch, Component, Part, Role, Step, Strategy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,24 +21,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Counts:
-    """Trained tokens and rows by role, over ALL micro-batches and ranks of the optimiser step."""
+    """Trained tokens and rows by role, over ALL micro-batches and ranks of the optimiser step.
+
+    `prefix` holds the same for the given prefixes of rollouts.
+    """
 
     tokens: Mapping[int, float]
     rows: Mapping[int, float]
+    prefix: Counts | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> Counts:
-        per_row = batch.mask.sum(-1)
+        prefix = None if batch.prefix is None else cls._of(batch, batch.part("prefix"))
+        return replace(cls._of(batch, batch.mask), prefix=prefix)
+
+    @classmethod
+    def _of(cls, batch: Batch, mask: Tensor) -> Counts:
+        per_row = mask.sum(-1)
+        of_role = [batch.role == int(role) for role in Role]
         return cls(
-            {int(role): float(per_row[batch.role == int(role)].sum()) for role in Role},
-            {int(role): float((batch.role == int(role)).sum()) for role in Role},
+            {int(role): float(per_row[rows].sum()) for role, rows in zip(Role, of_role, strict=True)},
+            # a row without a response still counts; one without a prefix is no row of the prefixes
+            {
+                int(role): float((rows & (per_row > 0)).sum() if mask is not batch.mask else rows.sum())
+                for role, rows in zip(Role, of_role, strict=True)
+            },
         )
+
+    def of_part(self, part: Part) -> Counts:
+        """Counts of a part of the responses; every row has a continuation."""
+        if part == "all" or (self.prefix is None and part == "continuation"):
+            return self
+        if self.prefix is None:
+            return Counts({}, {})
+        if part == "prefix":
+            return self.prefix
+        given = self.prefix.tokens
+        return Counts({role: n - given.get(role, 0.0) for role, n in self.tokens.items()}, self.rows)
 
     def n_tokens(self, roles: tuple[Role, ...]) -> float:
         return sum(self.tokens.get(int(role), 0.0) for role in roles)
 
     def n_rows(self, roles: tuple[Role, ...]) -> float:
         return sum(self.rows.get(int(role), 0.0) for role in roles)
+
+
+# every aggregator sees a batch whose mask, and counts, are those of the component's part
 
 
 def _token(batch: Batch, roles: tuple[Role, ...], counts: Counts, max_response: int) -> Tensor:
@@ -77,7 +105,9 @@ def component_coefficients(component: Component, batch: Batch, counts: Counts, m
         return value.unsqueeze(-1) if value.dim() == 1 else value
 
     batch = replace(batch.detached(), mask=batch.mask.to(batch.logp.dtype))
+    batch = replace(batch, mask=batch.part(component.part), prefix=None)
     rows = batch.is_role(*component.roles).unsqueeze(-1)
+    counts = counts.of_part(component.part)
     value = AGGREGATORS[component.aggregator](batch, component.roles, counts, max_response) * component.scale
     if component.log_reference is not None:
         value = value * (batch.logp - component.log_reference.detach()).exp()
@@ -100,10 +130,13 @@ def coefficients(strategy: Strategy, batch: Batch, step: Step, counts: Counts | 
         batch = replace(batch, advantage=strategy.advantages(batch))
     counts = counts or Counts.of(batch)
     batch = batch.detached()
-    return {
-        component.name: component_coefficients(component, batch, counts, strategy.sizes.max_response)
-        for component in strategy.components(batch, step)
-    }
+    return _coefficients(strategy.components(batch, step), batch, counts, strategy.sizes.max_response)
+
+
+def _coefficients(
+    components: Sequence[Component], batch: Batch, counts: Counts, max_response: int
+) -> dict[str, Tensor]:
+    return {c.name: component_coefficients(c, batch, counts, max_response) for c in components}
 
 
 def surrogate(
@@ -115,11 +148,11 @@ def surrogate(
     one term outside the form, is a token mean over all rows of the step.
     """
     counts = counts or Counts.of(batch)
-    parts = coefficients(strategy, batch, step, counts)
-    logp = batch.logp.masked_fill(batch.mask == 0, 0.0)
-    loss = logp.sum() * 0.0
-    for part in parts.values():
-        loss = loss - (part * logp).sum()
+    if batch.advantage is None:
+        batch = replace(batch, advantage=strategy.advantages(batch))
+    components = strategy.components(batch.detached(), step)
+    parts = _coefficients(components, batch.detached(), counts, strategy.sizes.max_response)
+    loss = loss_of(components, parts, batch)
     if strategy.entropy_coefficient:
         if batch.entropy is None:
             raise ValueError(f"strategy {strategy.name} has an entropy bonus but the batch carries no entropy")
@@ -127,6 +160,27 @@ def surrogate(
         entropy = batch.entropy.masked_fill(batch.mask == 0, 0.0)
         loss = loss - strategy.entropy_coefficient * entropy.sum() / tokens
     return loss, parts
+
+
+def branch_losses(strategy: Strategy, batch: Batch, step: Step, counts: Counts) -> dict[str, Tensor]:
+    """The surrogate losses of `Strategy.branches`, "rl" and "sft", without the weights of the mix."""
+    found = {}
+    for name, components in strategy.branches(batch.detached(), step).items():
+        parts = _coefficients(components, batch.detached(), counts, strategy.sizes.max_response)
+        found[name] = loss_of(components, parts, batch)
+    return found
+
+
+def loss_of(components: Sequence[Component], parts: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """- sum of coefficients * log pi, or * soft_logp; exactly 0, and attached to the graph, where there is nothing."""
+    logp = batch.logp.masked_fill(batch.mask == 0, 0.0)
+    loss = logp.sum() * 0.0
+    for component in components:
+        if component.soft and batch.soft_logp is None:
+            raise ValueError(f"component {component.name} has a full-vocabulary target but the batch has no soft_logp")
+        target = batch.soft_logp.masked_fill(batch.mask == 0, 0.0) if component.soft else logp
+        loss = loss - (parts[component.name] * target).sum()
+    return loss
 
 
 def group_advantage(

@@ -1,81 +1,53 @@
 """A fixed weighted sum of RL and SFT.
 
-Sources: Trinity-RFT `mix_policy_loss.py` (mu = 0.1); CHORD-phi, arXiv 2508.11408, Trinity-RFT `chord_policy_loss.py`.
+Sources: Trinity-RFT `mix_policy_loss.py` (mu = 0.1); LUFFY `train_rl_sft_loss.sh`, whose "RL w/ SFT loss" adds both
+losses with weight 1 (half of each here, and twice the learning rate).
 
     L = (1 - mu) L_RL + mu L_SFT
 
-Each branch is normalised by its own counts over the step, so that mu alone sets the mix. The RL branch is that of
-`grpo`, with its options, on rollouts; the SFT branch trains on rows from a pool of demonstrations, whose prompts need
-not be those of the rollouts.
+The four parts: RL as in `grpo`, scale 1 - mu. SFT: as `sft_loss` says (`sft_losses`), scale mu; "plain" by default.
 
-The four parts: RL as in `grpo`, scale 1 - mu. SFT: pi_ref = pi_theta, advantage 1, no mask, weight 1, scale mu, mean
-over the demonstrations' tokens. With `phi`: pi_ref = 1 and weight 1 - p, so that the coefficient is p (1 - p).
-
-Defaults: mu 0.1 (Trinity's mixture; CHORD-phi in the paper's run), phi off (CHORD-phi: on). Trinity averages the RL
-branch over tokens: `aggregation = "token"`. At mu = 1 no rollouts are made, at mu = 0 no demonstrations are read.
+Defaults: mu 0.1 (Trinity's mixture). Trinity averages the RL branch over tokens: `aggregation = "token"`. At mu = 1 no
+rollouts are made, at mu = 0 no demonstrations are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
-from strategies.base import Batch, Component, Group, Row, SamplingPlan, Sizes, Step, Strategy
-from strategies.policy_gradient import GrpoOptions, PolicyGradient
+from strategies.base import SamplingPlan, Sizes, Step
+from strategies.mixture import Mixture, MixtureOptions, check_unit
 from strategies.registry import register
-from strategies.sft import phi_component, sft_component
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
-class FixedOptions(GrpoOptions):
-    """Options of `fixed`: the weight of SFT, its token weight, and the options of `grpo`."""
+class FixedOptions(MixtureOptions):
+    """Options of `fixed`: the weight of SFT, and those of both branches."""
 
     mu: float = 0.1
-    phi: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 <= self.mu <= 1.0:
-            raise ValueError(f"option mu must be in [0, 1], not {self.mu}")
+        check_unit(self, "mu")
 
 
 @register
-class Fixed(Strategy):
+class Fixed(Mixture):
     name = "fixed"
     summary = "fixed weighted sum: (1 - mu) GRPO + mu SFT"
-    source = "Trinity-RFT mix_policy_loss.py; CHORD-phi, arXiv 2508.11408"
+    source = "Trinity-RFT mix_policy_loss.py; LUFFY train_rl_sft_loss.sh"
     kind = "mixture"
+    parity = "original code: LUFFY RL with SFT loss"
     Config = FixedOptions
 
     def __init__(self, config: FixedOptions, sizes: Sizes) -> None:
-        super().__init__(config, sizes)
-        self.policy = PolicyGradient.of_variant(config)
-        self.requires = self.policy.requires if config.mu < 1.0 else frozenset()
-        if config.mu > 0.0 and sizes.demos < 1:
-            raise ValueError("strategy fixed needs demonstrations: set the run's `demos` to >= 1, or mu to 0")
+        # without a weight on SFT there is nothing to demonstrate
+        super().__init__(config, sizes if config.mu > 0.0 else replace(sizes, demos=max(sizes.demos, 1)))
+        self.mu = config.mu
+        if self.mu == 1.0:  # there are no log-probs of a sampler
+            self.requires = self.sft.requires
+        elif self.mu == 0.0:
+            self.requires = self.policy.requires
 
     def plan(self, step: Step) -> SamplingPlan:
-        pool = self.sizes.demos if self.config.mu > 0.0 else 0
-        if self.config.mu == 1.0:
-            return SamplingPlan(pool=pool)
-        return SamplingPlan(prompts=self.sizes.prompts, rollouts=self.sizes.group, pool=pool)
-
-    def route(self, groups: Sequence[Group], pool: Sequence[Row], step: Step) -> list[Row]:
-        return super().route(self.policy.select(groups), pool, step)
-
-    def advantages(self, batch: Batch) -> Tensor:
-        return self.policy.advantages(batch)
-
-    def components(self, batch: Batch, step: Step) -> list[Component]:
-        mu = self.config.mu
-        components = self.policy.components(batch, 1.0 - mu) if mu < 1.0 else []
-        if mu > 0.0:
-            components.append(phi_component(batch, mu) if self.config.phi else sft_component(mu))
-        return components
-
-    def metrics(self) -> dict[str, float]:
-        return {"mu": self.config.mu}
+        return self.plan_for(self.mu)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from strategies.base import Sizes, Strategy
 
 ENTRY_POINT_GROUP = "harness.strategies"
-KINDS = ("single", "sequential", "mixture", "group", "gate", "control")
+KINDS = ("single", "sequential", "mixture", "controller", "group", "gate", "prefix", "control")
 
 _classes: dict[str, type[Strategy]] = {}
 _S = TypeVar("_S", bound=type[Strategy])
@@ -28,7 +28,7 @@ _S = TypeVar("_S", bound=type[Strategy])
 
 def register(cls: _S) -> _S:
     """Class decorator: makes the strategy known under `cls.name`. ValueError if the name is taken or a field is bad."""
-    for field in ("name", "summary", "source", "kind"):
+    for field in ("name", "summary", "source", "kind", "parity"):
         if not isinstance(getattr(cls, field, None), str):
             raise ValueError(f"strategy class {cls.__qualname__} must define the string `{field}`")
     if cls.kind not in KINDS:

@@ -11,24 +11,30 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from harness import settings, terminal
+from harness.spec import RunSpec
 from strategies import registry
+from strategies.base import NEEDS, Sizes, Step, Strategy
 
 EXAMPLE = """harness strategies
-  harness strategies gac"""
+  harness strategies gac
+  harness strategies --markdown"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="show this strategy's definition and options")
+    parser.add_argument("--markdown", action="store_true", help="the table as Markdown, with sources and parity")
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.markdown:
+        if options.name is not None:
+            raise ValueError("--markdown prints the table of all strategies: leave the name out")
+        print(markdown())
+        return 0
     if options.name is None:
-        rows = []
-        for name in registry.names():
-            cls = registry.get(name)
-            rows.append((name, cls.kind, cls.summary, cls.source))
-        note = "`harness strategies NAME` shows a strategy's definition and options"
-        terminal.show(terminal.Grid(("name", "kind", "summary", "source"), rows, notes=[note]))
+        rows = [(one.name, one.kind, one.summary, needs(one), one.parity) for one in _sorted()]
+        note = "`harness strategies NAME` shows a strategy's definition, source and options"
+        terminal.show(terminal.Grid(("name", "kind", "summary", "needs", "parity checked against"), rows, notes=[note]))
         return 0
     cls = registry.get(options.name)
     print(f"{cls.name} ({cls.kind}): {cls.summary}\nsource: {cls.source}\n")
@@ -48,6 +54,36 @@ def run(options: argparse.Namespace) -> int:
     note = f"set with: harness run --strategy {cls.name} --set options.NAME=VALUE"
     terminal.show(terminal.Grid(("option", "type", "default", ""), rows, notes=[note]))
     return 0
+
+
+def _sorted() -> list[type[Strategy]]:
+    """All strategies, kind by kind."""
+    return sorted(
+        (registry.get(name) for name in registry.names()), key=lambda c: (registry.KINDS.index(c.kind), c.name)
+    )
+
+
+def needs(cls: type[Strategy]) -> str:
+    """What the strategy asks a trainer for with its default options, beyond rewards and its own log-probs."""
+    train = RunSpec().train
+    built = registry.build(cls.name, {}, Sizes(train.prompts, train.group, train.demos, RunSpec().rollout.max_tokens))
+    plan = built.plan(Step(0))
+    found = ["demonstrations of any prompt"] if plan.pool else []
+    found += ["demonstrations of the prompts"] if plan.expert else []
+    found += ["teacher responses"] if plan.teacher else []
+    found += [text for need, text in NEEDS.items() if need in built.requires and need != "old_logp"]
+    found += ["entropy bonus"] if built.entropy_coefficient else []
+    return ", ".join(found) or "-"
+
+
+def markdown() -> str:
+    """The table of the README."""
+    lines = ["| name | kind | what it does | source | needs | parity checked against |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| `{one.name}` | {one.kind} | {one.summary} | {one.source} | {needs(one)} | {one.parity} |"
+        for one in _sorted()
+    ]
+    return "\n".join(lines)
 
 
 def _default(value: Any) -> str:

@@ -86,13 +86,13 @@ def test_set_reads_toml_values(tmp_path: Path) -> None:
         "eval.fractions=[0.0, 1.0]",
         "data.suites=['math']",
         "train.learning_rate=1e-3",
-        "options.token_phi=false",
+        "options.z_score=true",
     )
     found = resolved(tmp_path, *(part for setting in settings for part in ("--set", setting)))
     assert found.eval.fractions == (0.0, 1.0)
     assert found.data.suites == ("math",)
     assert found.train.learning_rate == 1e-3
-    assert found.options == {"token_phi": False}
+    assert found.options == {"z_score": True}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.models.pretrain import Recipe, build_model
 from strategies import registry
-from strategies.base import Batch, Group, Role, Row, Sizes, Step, Strategy
+from strategies.base import Batch, Group, Request, Role, Row, Sizes, Step, Strategy
 from strategies.estimator import coefficients
 
 VOCABULARY = 23
@@ -38,17 +38,21 @@ def random_model(dtype: torch.dtype = torch.float64, seed: int = 0) -> Any:
 
 @dataclass
 class Case:
-    """A strategy with the rows it has chosen to train on."""
+    """A strategy with the rows it has chosen to train on, and, where it asks for one, those of a second update."""
 
     name: str
     options: dict[str, Any]
-    rows: list[Row]
+    groups: list[Group]
+    pool: list[Row]
     step: Step
+    rows: list[Row] = field(default_factory=list)
+    second: tuple[Row, ...] = ()
 
     def strategy(self) -> Strategy:
         """A fresh one, in the state in which it has planned and routed this step."""
         strategy = registry.build(self.name, self.options, SIZES)
         strategy.plan(self.step)
+        strategy.route(self.groups, self.pool, self.step)
         return strategy
 
 
@@ -58,40 +62,70 @@ def make_case(name: str, options: dict[str, Any], model: Any, step: Step = LATE,
     strategy = registry.build(name, options, SIZES)
     plan = strategy.plan(step)
 
-    def row(role: Role, group: int, prompt: tuple[int, ...], reward: float) -> Row:
-        response = tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(1, SIZES.max_response)))
-        made = Row(f"p{group}", "suite", group, role, prompt, response, reward)
-        if role != Role.ROLLOUT:
-            return made
+    def row(role: Role, prompt: tuple[int, ...], group: int, reward: float, given: tuple[int, ...] = ()) -> Row:
+        most = SIZES.max_response
+        low = min(5, most) if role != Role.ROLLOUT else 1
+        response = given + tuple(rng.randrange(VOCABULARY) for _ in range(rng.randint(low, most)))
+        made = Row(f"p{group}", "suite", group, role, prompt, response, reward, prefix=len(given))
         with torch.no_grad():
             logp, _ = unpadded(model, made, TEMPERATURE)
         # as the engine gives them: float32
-        noisy = (logp + 0.5 * torch.tensor([rng.uniform(-1, 1) for _ in response])).float()
-        return replace(made, logp=tuple(noisy.tolist()))
+        noisy = tuple((logp + 0.5 * torch.tensor([rng.uniform(-1, 1) for _ in response])).float().tolist())
+        if role != Role.ROLLOUT:
+            steps = tuple(range(2, len(response), 2))
+            return replace(made, steps=steps, given_logp=noisy if "given_logp" in strategy.requires else None)
+        given_logp = noisy[: len(given)] if given and "given_logp" in strategy.requires else None
+        return replace(made, logp=noisy[len(given) :], given_logp=given_logp)
 
     def prompt() -> tuple[int, ...]:
         return tuple(rng.randrange(2, VOCABULARY) for _ in range(rng.randint(1, 20)))
 
-    groups = []
-    for group in range(plan.prompts):
-        text = prompt()
-        rollouts = [row(Role.ROLLOUT, group, text, float((group * j) % 3 == 1)) for j in range(plan.rollouts)]
-        demos = [row(Role.DEMO, group, text, 1.0) for _ in range(plan.expert)]
-        demos += [row(Role.TEACHER, group, text, float(i % 2)) for i in range(plan.teacher)]
-        groups.append(Group(tuple(rollouts), tuple(demos)))
-    pool = [row(Role.DEMO, plan.prompts + i, prompt(), float(i % 3 > 0)) for i in range(plan.pool)]
-    return Case(name, options, strategy.route(groups, pool, step), step)
+    groups: list[Group] = []
+    texts: list[tuple[int, ...]] = []
+
+    def rollouts(group: int, first: int, n: int, request: Request) -> tuple[Row, ...]:
+        given = groups[group].demos[0].response[: request.prefix] if request.prefix else ()
+        shown = groups[group].demos[0].response[: request.hint] if request.hint else ()
+        rewards = [float((group * j) % 3 == 1) for j in range(first, first + n)]
+        made = [row(Role.ROLLOUT, texts[group] + shown, group, reward, given) for reward in rewards]
+        return tuple(replace(one, hint=request.hint) for one in made)
+
+    def opened(n: int) -> None:
+        group = len(groups)
+        texts.append(prompt())
+        demos = [row(Role.DEMO, texts[group], group, 1.0) for _ in range(plan.expert)]
+        demos += [row(Role.TEACHER, texts[group], group, float(i % 2)) for i in range(plan.teacher)]
+        groups.append(Group((), tuple(demos)))
+        groups[group] = Group(rollouts(group, 0, n, Request(n)), tuple(demos))
+
+    for _ in range(plan.prompts):
+        opened(plan.rollouts)
+    while requests := strategy.more(groups, step):
+        for request in requests:
+            if request.group is None:
+                opened(request.rollouts)
+                continue
+            old = groups[request.group]
+            more = rollouts(request.group, len(old.rollouts), request.rollouts, request)
+            groups[request.group] = Group(old.rollouts + more, old.demos)
+    pool = [row(Role.DEMO, prompt(), len(groups) + i, float(i % 3 > 0)) for i in range(plan.pool)]
+    case = Case(name, options, groups, pool, step, strategy.route(groups, pool, step))
+    extra = strategy.extra_update(step)
+    return replace(case, second=extra.rows) if extra else case
 
 
 def unpadded(model: Any, row: Row, temperature: float) -> tuple[Tensor, Tensor]:
     """(log-probs, entropies) of a row's response tokens from the logits of all of its tokens."""
+    log_probs = all_log_probs(model, row, temperature)
+    logp = torch.stack([log_probs[t, token] for t, token in enumerate(row.response)])
+    return logp, -(log_probs.exp() * log_probs).sum(-1)
+
+
+def all_log_probs(model: Any, row: Row, temperature: float) -> Tensor:
+    """[T, V] at the row's response tokens."""
     logits = model(torch.tensor([row.prompt + row.response])).logits[0]
-    log_probs = torch.log_softmax(logits / temperature, -1)
     first = len(row.prompt) - 1
-    positions = range(first, first + len(row.response))
-    logp = torch.stack([log_probs[p, token] for p, token in zip(positions, row.response, strict=True)])
-    entropy = torch.stack([-(log_probs[p].exp() * log_probs[p]).sum() for p in positions])
-    return logp, entropy
+    return torch.log_softmax(logits[first : first + len(row.response)] / temperature, -1)
 
 
 def naive_loss(model: Any, reference: Any, case: Case, temperature: float) -> tuple[Tensor, Batch]:
@@ -103,27 +137,51 @@ def naive_loss(model: Any, reference: Any, case: Case, temperature: float) -> tu
     def grid(values: Sequence[Sequence[float]]) -> Tensor:
         return torch.tensor([[*v, *[0.0] * (span - len(v))] for v in values], dtype=torch.float64)
 
+    strategy = case.strategy()
     with torch.no_grad():
-        ref = [unpadded(reference, row, temperature)[0].tolist() for row in rows]
+        starts = [all_log_probs(reference, row, temperature) for row in rows]
+    targets = [torch.tensor(row.response).unsqueeze(-1) for row in rows]
+    ref = [start.gather(-1, target).squeeze(-1).tolist() for start, target in zip(starts, targets, strict=True)]
+    softs = [logp * 0 for logp, _ in results]
+    if "soft_target" in strategy.requires:
+        q = [strategy.soft_target(start, target[:, 0]) for start, target in zip(starts, targets, strict=True)]
+        softs = [(q[i] * all_log_probs(model, row, temperature)).sum(-1) for i, row in enumerate(rows)]
+
+    def old(i: int) -> list[float]:
+        """As the sampler, or the trainer before the step, gave them; else the present ones."""
+        now = results[i][0].tolist()
+        start = rows[i].prefix if rows[i].logp is not None else 0
+        for values, first in ((rows[i].given_logp, 0), (rows[i].logp, start)):
+            if values is not None:
+                now[first : first + len(values)] = values
+        return now
+
+    hybrid = [row.prefix if row.role == Role.ROLLOUT else 0 for row in rows]
     batch = Batch(
         logp=grid([logp.tolist() for logp, _ in results]),
         mask=grid([[1.0] * len(row.response) for row in rows]),
         role=torch.tensor([int(row.role) for row in rows]),
         group=torch.tensor([row.group for row in rows]),
         reward=torch.tensor([row.reward for row in rows], dtype=torch.float64),
-        old_logp=grid([row.logp or () for row in rows]),
+        old_logp=grid([old(i) for i in range(len(rows))]),
         ref_logp=grid(ref),
         entropy=grid([entropy.tolist() for _, entropy in results]),
+        prefix=grid([[1.0] * n for n in hybrid]) if any(hybrid) else None,
+        row=torch.arange(len(rows)),
+        soft_logp=grid([soft.tolist() for soft in softs]),
     )
-    strategy = case.strategy()
     batch = replace(batch, advantage=strategy.advantages(batch))
     strategy.observe(strategy.signals(batch) if strategy.wants_signals(case.step) else {}, case.step)
-    total = sum(coefficients(strategy, batch, case.step).values())
+    parts = coefficients(strategy, batch, case.step)
+    soft = {component.name for component in strategy.components(batch, case.step) if component.soft}
     loss = torch.zeros((), dtype=torch.float64)
-    for i, (logp, entropy) in enumerate(results):
-        for t in range(len(rows[i].response)):
-            loss = loss - float(total[i, t]) * logp[t]
-            loss = loss - strategy.entropy_coefficient * entropy[t] / float(batch.mask.sum())
+    for name, part in parts.items():
+        for i, (logp, _) in enumerate(results):
+            value = softs[i] if name in soft else logp
+            for t in range(len(rows[i].response)):
+                loss = loss - float(part[i, t]) * value[t]
+    for _, entropy in results:
+        loss = loss - strategy.entropy_coefficient * entropy.sum() / float(batch.mask.sum())
     return loss, batch
 
 

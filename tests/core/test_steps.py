@@ -28,7 +28,7 @@ def learner(make_spec):
 
 
 def state(made):
-    return copy.deepcopy((made.model.state_dict(), made.optimizer.state_dict()["state"]))
+    return copy.deepcopy((made.model.state_dict(), made.optimizers["main"].state_dict()["state"]))
 
 
 def same(a, b):
@@ -85,7 +85,7 @@ def test_learning_rates(schedule, learner):
         assert made.learning_rate(Step(index, share)) == pytest.approx(want, rel=1e-12, abs=1e-15)
     metrics = made.update(rows, Step(1, 0.5))
     want = made.learning_rate(Step(1, 0.5))
-    assert metrics["learning_rate"] == made.optimizer.param_groups[0]["lr"] == want
+    assert metrics["learning_rate"] == made.optimizers["main"].param_groups[0]["lr"] == want
 
 
 def test_the_first_adam_step_is_as_long_as_the_learning_rate(learner):

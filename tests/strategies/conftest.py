@@ -63,7 +63,7 @@ def parity_batch():
 
 
 def tensors(rows, seed, width=9):
-    """A float64 batch for rows of (role, group, reward): lengths and log-probs at random, padding to `width`."""
+    """A float64 batch for rows of (role, group, reward[, prefix]): random lengths and log-probs, padded to `width`."""
     noise = torch.Generator().manual_seed(seed)
     size = len(rows)
 
@@ -81,7 +81,16 @@ def tensors(rows, seed, width=9):
         old_logp=logp + 0.8 * (uniform(size, width) - 0.5),
         ref_logp=logp + 1.0 * (uniform(size, width) - 0.5),
         entropy=uniform(size, width),
+        row=torch.arange(size),
+        soft_logp=-3.0 * uniform(size, width),
+        prefix=given(length, width, [row[3] if len(row) > 3 else 0 for row in rows]),
     )
+
+
+def given(length, width, prefix):
+    """[B, T] 1 on the leading tokens of rollouts that were given; at least one token is left to sample."""
+    most = torch.minimum(torch.tensor(prefix), length - 1).clamp(min=0)
+    return (torch.arange(width) < most.unsqueeze(-1)).double() if any(prefix) else None
 
 
 @pytest.fixture
@@ -91,7 +100,7 @@ def random_batch():
     def make(seed=0):
         rows = []
         for group in range(2):
-            rows += [(Role.ROLLOUT, group, float((i + seed) % 3 == 0)) for i in range(4)]
+            rows += [(Role.ROLLOUT, group, float((i + seed) % 3 == 0), 3 * (i == 3)) for i in range(4)]
             rows += [(Role.DEMO, group, 1.0)] + [(Role.TEACHER, group, float(i)) for i in range(2)]
         rows += [(Role.DEMO, 2 + i, 1.0) for i in range(3)]
         return tensors(rows, seed)
@@ -103,8 +112,10 @@ def random_batch():
 def row():
     """Makes a Row of a role, group and reward."""
 
-    def make(role, group=0, reward=0.0):
-        return Row(f"p{group}", "suite", group, role, (1,), (2, 3), reward)
+    def make(role, group=0, reward=0.0, prefix=0, hint=0, length=2):
+        response = tuple(2 + i % 5 for i in range(length))
+        steps = tuple(range(2, length + 1, 2)) if role != Role.ROLLOUT else ()
+        return Row(f"p{group}", "suite", group, role, (1,), response, reward, prefix=prefix, hint=hint, steps=steps)
 
     return make
 
@@ -114,27 +125,57 @@ def run_steps(row):
     """(strategy, first, last, total) -> what each step of a simulated trainer did."""
 
     def one(strategy, index, total):
-        step = Step(index, index / total, kl=0.01 + 0.002 * (index % 7))
+        # the likelihood of held-out demonstrations falls until a third of the run, then rises
+        nll = 1.0 + abs(index / total - 0.3)
+        step = Step(index, index / total, kl=0.01 + 0.002 * (index % 7), validation_nll=nll, seed=7 * index + 1)
         plan = strategy.plan(step)
         noise = torch.Generator().manual_seed(index)
         groups = []
-        for group in range(plan.prompts):
-            correct = torch.rand(plan.rollouts, generator=noise) < 0.3 * (group % 3)
-            demos = [row(Role.DEMO, group, 1.0)] * plan.expert
+
+        def sample(group, n, prefix=0, hint=0):
+            correct = torch.rand(n, generator=noise) < min(0.3 * (group % 3) + 0.05 * (prefix + hint), 1.0)
+            return tuple(row(Role.ROLLOUT, group, float(value), prefix, hint, 9) for value in correct)
+
+        def opened(rollouts):
+            group = len(groups)
+            demos = [row(Role.DEMO, group, 1.0, length=8)] * plan.expert
             demos += [row(Role.TEACHER, group, float(i % 2)) for i in range(plan.teacher)]
-            rollouts = [row(Role.ROLLOUT, group, float(value)) for value in correct]
-            groups.append(Group(tuple(rollouts), tuple(demos)))
-        pool = [row(Role.DEMO, plan.prompts + i, 1.0) for i in range(plan.pool)]
+            groups.append(Group(sample(group, rollouts), tuple(demos)))
+
+        for _ in range(plan.prompts):
+            opened(plan.rollouts)
+        while requests := strategy.more(groups, step):
+            for request in requests:
+                if request.group is None:
+                    opened(request.rollouts)
+                    continue
+                old = groups[request.group]
+                more = sample(request.group, request.rollouts, request.prefix, request.hint)
+                groups[request.group] = Group(old.rollouts + more, old.demos)
+        pool = [row(Role.DEMO, len(groups) + i, 1.0) for i in range(plan.pool)]
         rows = strategy.route(groups, pool, step)
-        batch = tensors([(r.role, r.group, r.reward) for r in rows], seed=index)
+
+        def trained(rows, seed):
+            batch = tensors([(r.role, r.group, r.reward, r.prefix) for r in rows], seed)
+            batch = replace(batch, advantage=strategy.advantages(batch))
+            return {name: value.tolist() for name, value in estimator.coefficients(strategy, batch, step).items()}
+
+        batch = tensors([(r.role, r.group, r.reward, r.prefix) for r in rows], seed=index)
         batch = replace(batch, advantage=strategy.advantages(batch))
         wanted = strategy.wants_signals(step)
         halves = [batch.take(slice(0, 5)), batch.take(slice(5, None))]
-        parts = [strategy.signals(half) for half in halves] if wanted else [{}, {}]
+        parts = [strategy.signals(half) for half in halves] if wanted and rows else [{}, {}]
         strategy.observe({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, step)
-        found = estimator.coefficients(strategy, batch, step)
+        values = trained(rows, index) if rows else {}
         accepted = strategy.accept(1.0 + 30.0 * (index % 4))
-        values = {name: value.tolist() for name, value in found.items()}
-        return {"wanted": wanted, "metrics": strategy.metrics(), "coefficients": values, "accepted": accepted}
+        extra = strategy.extra_update(step)
+        second = trained(extra.rows, index + 1000) if extra else {}
+        return {
+            "wanted": wanted,
+            "metrics": strategy.metrics(),
+            "coefficients": values,
+            "accepted": accepted,
+            "second": second,
+        }
 
     return lambda strategy, first, last, total: [one(strategy, index, total) for index in range(first, last)]

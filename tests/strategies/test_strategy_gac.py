@@ -12,7 +12,9 @@ import torch
 
 from strategies import estimator, registry
 from strategies.base import Role, Sizes, Step
-from strategies.gac_control import Controller, GacOptions, Statistics, closed_form, trimmed_variance
+from strategies.gac_control import Controller
+from strategies.gac_options import GacOptions
+from strategies.gac_statistics import NAMES, closed_form, trimmed_variance
 
 SIZES = Sizes(prompts=2, group=4, demos=6, max_response=7)
 
@@ -21,9 +23,12 @@ def build(**options):
     return registry.build("gac", options, SIZES)
 
 
+def named(sigma_r2, sigma_s2, delta_g2):
+    return {"sigma_r2": sigma_r2, "sigma_s2": sigma_s2, "delta_g2": delta_g2}
+
+
 def statistics(strategy, batch):
-    signals = {name: value.tolist() for name, value in strategy.signals(batch).items()}
-    return Statistics.of(signals, strategy.config)
+    return strategy.statistics(strategy.signals(batch))
 
 
 def prepared(strategy, batch):
@@ -47,24 +52,22 @@ def from_tokens(batch, phi=True, z_score=False, trim=0.1):
     return np.var(advantage[rollout]), np.var(nll[cut : len(nll) - cut]), np.mean(per_row)
 
 
-@pytest.mark.parametrize("options", [{}, {"token_phi": False}, {"z_score": True}, {"trim": 0.3}])
+@pytest.mark.parametrize("options", [{}, {"sft_loss": "plain"}, {"z_score": True}, {"trim": 0.3}])
 def test_statistics_equal_their_definition(options, random_batch):
     strategy = build(**options)
     batch = prepared(strategy, random_batch())
     uneven = batch.advantage + 0.3 * torch.arange(len(batch.role))  # not centred, so that no moment drops out
     batch = replace(batch, advantage=uneven)
     found = statistics(strategy, batch)
-    expected = from_tokens(
-        batch, options.get("token_phi", True), options.get("z_score", False), options.get("trim", 0.1)
-    )
-    assert (found.sigma_r2, found.sigma_s2, found.delta_g2) == pytest.approx(expected, rel=1e-12)
+    expected = from_tokens(batch, "sft_loss" not in options, options.get("z_score", False), options.get("trim", 0.1))
+    assert tuple(found[name] for name in NAMES) == pytest.approx(expected, rel=1e-12)
 
 
 def test_z_scored_constant_coefficient_counts_nothing(random_batch):
-    strategy = build(z_score=True, token_phi=False)
+    strategy = build(z_score=True, sft_loss="plain")
     batch = prepared(strategy, random_batch())
     expected = from_tokens(batch, phi=False, z_score=True)[2]
-    assert statistics(strategy, batch).delta_g2 == pytest.approx(expected, rel=1e-12)
+    assert statistics(strategy, batch)["delta_g2"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_trimming():
@@ -81,8 +84,8 @@ def test_signals_do_not_depend_on_the_split_or_the_order(random_batch):
     expected = statistics(strategy, batch)
     order = torch.randperm(len(batch.role), generator=torch.Generator().manual_seed(3))
     parts = [strategy.signals(batch.take(rows)) for rows in order.split(4)]
-    signals = {name: torch.cat([part[name] for part in parts]).tolist() for name in parts[0]}
-    assert Statistics.of(signals, strategy.config) == expected
+    signals = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    assert strategy.statistics(signals) == expected
 
 
 def test_signals_are_per_row_and_detached(random_batch):
@@ -95,26 +98,25 @@ def test_signals_are_per_row_and_detached(random_batch):
 def test_statistics_without_rows_are_skipped(random_batch):
     strategy = build()
     batch = prepared(strategy, random_batch())
-    rollouts = statistics(strategy, batch.take(batch.role == 0))
-    assert rollouts.sigma_r2 > 0 and rollouts.sigma_s2 is None and rollouts.delta_g2 is None
-    demos = statistics(strategy, batch.take(batch.role == 1))
-    assert demos.sigma_s2 > 0 and demos.sigma_r2 is None and demos.delta_g2 is None
-    assert Statistics.of({}, strategy.config) == Statistics()
-    blank = replace(batch, mask=batch.mask * 0)
-    assert statistics(strategy, blank) == Statistics()
+    assert statistics(strategy, batch.take(batch.role == 0)).keys() == {"sigma_r2"}
+    assert statistics(strategy, batch.take(batch.role == 1)).keys() == {"sigma_s2"}
+    assert statistics(strategy, replace(batch, mask=batch.mask * 0)) == {}
+    strategy.observe({}, Step(0, 0.0))
+    assert strategy.controller.last_refresh is None
 
     controller = Controller(strategy.config)
-    controller.advance(Statistics(2.0, 3.0, 4.0), Step(0, 0.0))
-    controller.advance(Statistics(sigma_r2=1.0), Step(10, 0.01))
+    controller.advance(named(2.0, 3.0, 4.0), Step(0, 0.0))
+    controller.advance({"sigma_r2": 1.0, "reward": 0.3}, Step(10, 0.01))
     assert controller.sigma_r2 == pytest.approx(0.99 * 2.0 + 0.01 * 1.0)
     assert (controller.sigma_s2, controller.delta_g2) == (3.0, 4.0)
+    assert controller.newest == named(1.0, 3.0, 4.0)
 
 
 def test_steps_without_statistics_do_not_postpone_the_refresh():
     controller = Controller(GacOptions())
-    controller.advance(Statistics(), Step(0, 0.0))
+    controller.advance({}, Step(0, 0.0))
     assert controller.refresh_due(Step(1, 0.001))
-    controller.advance(Statistics(1.0, 1.0, 1.0), Step(1, 0.001))
+    controller.advance(named(1.0, 1.0, 1.0), Step(1, 0.001))
     assert [controller.refresh_due(Step(i, i / 1000)) for i in (1, 2, 10, 11)] == [False, False, False, True]
 
 
@@ -156,7 +158,7 @@ def trace(options, total, steps=None):
     for index in range(steps or total):
         *values, kl = noise(index)
         step = Step(index, index / total, kl=kl)
-        controller.advance(Statistics(*values) if controller.refresh_due(step) else Statistics(), step)
+        controller.advance(named(*values) if controller.refresh_due(step) else {}, step)
         mus.append(controller.mu)
     return mus
 
@@ -187,7 +189,7 @@ def test_clocks_agree_exactly_on_a_run_of_the_horizon():
 def test_scaled_clock_passes_the_same_states_in_runs_of_any_length(total):
     """With constant statistics, mu at a share of the budget does not depend on the number of steps."""
     controller, reference = Controller(GacOptions()), Controller(GacOptions(clock="steps"))
-    statistics, seen, expected = Statistics(0.9, 0.2, 0.7), {}, {}
+    statistics, seen, expected = named(0.9, 0.2, 0.7), {}, {}
     for index in range(total):
         controller.advance(statistics, Step(index, index / total))
         seen[index / total] = controller.mu
@@ -199,7 +201,7 @@ def test_scaled_clock_passes_the_same_states_in_runs_of_any_length(total):
 
 def test_position_that_does_not_move_leaves_mu_alone():
     controller = Controller(GacOptions())
-    statistics = Statistics(1.0, 1.0, 1.0)
+    statistics = named(1.0, 1.0, 1.0)
     controller.advance(statistics, Step(0, 0.5))
     mu, state = controller.mu, controller.state_dict()
     for step in (Step(1, 0.5), Step(2, 0.4)):
@@ -212,9 +214,9 @@ def test_position_that_does_not_move_leaves_mu_alone():
 def test_a_second_call_in_a_step_moves_nothing():
     once, twice = Controller(GacOptions(clock="steps")), Controller(GacOptions(clock="steps"))
     for index in range(30):
-        once.advance(Statistics(1.0, 0.5, 0.2), Step(index))
+        once.advance(named(1.0, 0.5, 0.2), Step(index))
         for _ in range(2):
-            twice.advance(Statistics(1.0, 0.5, 0.2), Step(index))
+            twice.advance(named(1.0, 0.5, 0.2), Step(index))
     assert once.state_dict() == twice.state_dict()
 
 
@@ -222,7 +224,7 @@ def settled(raw, **options):
     """mu after a long run at a constant prior of 0.4 and a constant mu_raw."""
     controller = Controller(GacOptions(prior_warmup=0.0, prior_peak=0.4, prior_valley=0.4, clock="steps", **options))
     for index in range(4000):
-        controller.advance(Statistics(raw, 1.0 - raw, 0.0), Step(index))
+        controller.advance(named(raw, 1.0 - raw, 0.0), Step(index))
     assert controller.mu_raw() == pytest.approx(raw, abs=1e-7)
     return controller.mu
 
@@ -262,7 +264,7 @@ def test_closed_form_limits():
 
 def test_delta_cap():
     controller = Controller(GacOptions(delta_cap_ratio=0.5, alpha=0.9))
-    controller.advance(Statistics(0.4, 0.6, 100.0), Step(0))
+    controller.advance(named(0.4, 0.6, 100.0), Step(0))
     assert controller.mu_raw() == pytest.approx((0.9 * 0.5 + 0.4) / (0.5 + 1.0), abs=1e-7)
     assert controller.metrics()["delta_g2"] == 100.0
 
@@ -271,7 +273,7 @@ def test_alpha_follows_the_kl_within_its_range():
     def after(kl, steps=100):
         controller = Controller(GacOptions(alpha_mode="kl", clock="steps"))
         for index in range(steps):
-            controller.advance(Statistics(1.0, 1.0, 1.0), Step(index, kl=kl))
+            controller.advance(named(1.0, 1.0, 1.0), Step(index, kl=kl))
         return controller.alpha
 
     assert after(0.02) == 0.5
@@ -287,7 +289,7 @@ def test_guards():
     controller = Controller(GacOptions(clock="steps"))
     previous = 0.5
     for index in range(400):
-        controller.advance(Statistics(*noise(index)[:3]), Step(index))
+        controller.advance(named(*noise(index)[:3]), Step(index))
         assert 0.05 <= controller.mu <= 0.90
         assert abs(controller.mu - previous) <= 0.01 + 1e-15
         assert controller.metrics()["d_mu"] == controller.mu - previous
@@ -296,20 +298,20 @@ def test_guards():
 
 def test_estimator_share_compares_both_pulls():
     controller = Controller(GacOptions(prior_warmup=0.0, prior_peak=0.5, prior_valley=0.5, clock="steps"))
-    controller.advance(Statistics(1.0, 0.0, 0.0), Step(0))  # mu is at its prior: only the estimate pulls
+    controller.advance(named(1.0, 0.0, 0.0), Step(0))  # mu is at its prior: only the estimate pulls
     assert controller.metrics()["estimator_share"] == 1.0
     low = Controller(GacOptions(clock="steps"))
-    low.advance(Statistics(), Step(0))  # prior 0 pulls 0.25, an estimate of 0.5 nothing
+    low.advance({}, Step(0))  # prior 0 pulls 0.25, an estimate of 0.5 nothing
     assert low.metrics()["estimator_share"] == 0.0
 
 
 def test_loss_is_the_mixture_at_mu(random_batch):
     batch = random_batch()
     step = Step(0, 0.0)
-    for phi in (True, False):
-        strategy = build(token_phi=phi)
+    for loss in ("phi", "plain", "dft"):
+        strategy = build(sft_loss=loss)
         strategy.load_state_dict({**strategy.state_dict(), "mu": 0.3})
-        fixed = registry.build("fixed", {"mu": 0.3, "phi": phi}, SIZES)
+        fixed = registry.build("fixed", {"mu": 0.3, "sft_loss": loss}, SIZES)
         found, expected = (estimator.coefficients(one, batch, step) for one in (strategy, fixed))
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in found)
@@ -319,8 +321,8 @@ def test_metrics_and_state_of_a_run(run_steps):
     strategy = build()
     records = run_steps(strategy, 0, 25, 1000)
     assert [index for index, record in enumerate(records) if record["wanted"]] == [0, 10, 20]
-    names = {"mu", "mu_raw", "prior", "alpha", "sigma_r2", "sigma_s2", "delta_g2", "d_mu", "estimator_share"}
-    assert set(records[-1]["metrics"]) == names
+    names = {"mu", "mu_raw", "mu_sensitivity", "prior", "alpha", "d_mu", "estimator_share"}
+    assert set(records[-1]["metrics"]) == {*names, *NAMES, *(f"{name}_raw" for name in NAMES)}
     state = json.loads(json.dumps(strategy.state_dict()))
     assert state["ticks"] == 25 and state["last_refresh"] == 20 and state["mu"] == records[-1]["metrics"]["mu"]
     plan = strategy.plan(Step(25, 0.025))

@@ -159,7 +159,8 @@ def test_hpt_never_gated_is_rl_and_always_gated_is_sft(normalisation, random_bat
     rollouts, demos = only(batch, Role.ROLLOUT), only(batch, Role.DEMO)
     uncut = {"variant": "dr_grpo", "clip_low": "off", "clip_high": "off"}
     assert torch.equal(total("hpt", {**options, "gate": -1}, rollouts), total("grpo", uncut, rollouts))
-    assert torch.equal(total("hpt", {**options, "gate": 4}, demos), total("sft", {"aggregation": "sequence"}, demos))
+    sft = total("sft", {"sft_aggregation": "sequence"}, demos)
+    assert torch.equal(total("hpt", {**options, "gate": 4}, demos), sft)
     paper = {**options, "definition": "paper"}
     assert torch.equal(total("hpt", paper, rollouts), total("grpo", {"variant": "dr_grpo"}, rollouts))
     assert registry.build("hpt", {"gate": -1}, SIZES).plan(STEP).expert == 0
@@ -167,7 +168,8 @@ def test_hpt_never_gated_is_rl_and_always_gated_is_sft(normalisation, random_bat
 
 
 def routed(batch):
-    """Group 0 of the batch as rollouts, the demonstrations of the others."""
+    """Group 0 of the batch as rollouts, without a given prefix, and the demonstrations of the others."""
+    batch = replace(batch, prefix=None)
     keep = (batch.role == int(Role.ROLLOUT)) & (batch.group == 0)
     return batch.take(keep | ((batch.role == int(Role.DEMO)) & (batch.group != 0)))
 

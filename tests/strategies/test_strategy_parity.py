@@ -70,7 +70,7 @@ def test_unclipped_sum_equals_relift(golden, parity_batch):
 
 @pytest.mark.parametrize("aggregation", ["token", "token_micro"])
 def test_sft_equals_relift_fine_tuning(aggregation, golden, parity_batch):
-    check(gradient("sft", {"aggregation": aggregation}, parity_batch), golden["ReLIFT FT step (token-mean NLL)"])
+    check(gradient("sft", {"sft_aggregation": aggregation}, parity_batch), golden["ReLIFT FT step (token-mean NLL)"])
 
 
 def test_fixed_equals_rl_with_sft_loss(golden, parity_batch):
@@ -102,23 +102,6 @@ def test_group_advantage_equals_luffy(case, std, split, golden, parity_batch):
     baseline = parity_batch.role == int(Role.ROLLOUT) if split else None
     found = group_advantage(parity_batch.reward, parity_batch.group, baseline, std=std)[[0, 1, 3, 7]]
     assert found.tolist() == pytest.approx(golden[case], rel=0, abs=6e-7)  # printed with six decimals
-
-
-def test_chord_schedule(golden):
-    from strategies.schedules import warmup_cosine
-
-    for steps, options in (
-        ((0, 30, 100, 200, 300), (0, 200, 0.9, 0.05)),
-        ((0, 100, 200, 400, 600), (200, 400, 0.5, 0.02)),
-    ):
-        (case,) = [k for k in golden if k.startswith("CHORD mu") and f"warm{options[0]} " in k]
-        assert [warmup_cosine(t, *options) for t in steps] == pytest.approx(golden[case], rel=0, abs=5e-9)
-
-
-def test_schedule_without_decay_jumps_to_the_valley():
-    from strategies.schedules import warmup_cosine
-
-    assert [warmup_cosine(t, 2, 0, 0.8, 0.1) for t in (0, 1, 2, 3)] == [0.0, 0.4, 0.1, 0.1]
 
 
 def by_autograd(loss, batch):
@@ -177,7 +160,9 @@ def test_chord_phi_equals_autograd(parity_batch):
         return -(p * (1 - p) * logp * demo).sum() / demo.sum()
 
     expected = by_autograd(loss, parity_batch)
-    torch.testing.assert_close(gradient("fixed", {"mu": 1.0, "phi": True}, parity_batch), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        gradient("fixed", {"mu": 1.0, "sft_loss": "phi"}, parity_batch), expected, rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.3, 0.7, 1.0])

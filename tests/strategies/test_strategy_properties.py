@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from strategies import estimator, registry
-from strategies.base import Role, Sizes, Step
+from strategies.base import NEEDS, Role, Sizes, Step
 from strategies.estimator import Counts
 
 EARLY, LATE = Step(0, 0.0), Step(30, 0.75, kl=0.01)
@@ -19,11 +19,28 @@ EARLY, LATE = Step(0, 0.0), Step(30, 0.75, kl=0.01)
 VARIATIONS = [
     ("grpo", {"variant": "dapo", "dual_clip": 1.5, "kl_coefficient": 0.1}),
     ("grpo", {"variant": "dr_grpo", "clip_low": "off", "clip_high": "off"}),
-    ("fixed", {"mu": 0.5, "phi": True, "aggregation": "constant_sum"}),
+    ("fixed", {"mu": 0.5, "sft_loss": "phi", "aggregation": "constant_sum"}),
     ("sft_then_rl", {"switch_step": 3}),
     ("hpt", {"definition": "paper", "gate": 2, "normalize_std": True}),
-    ("gac", {"token_phi": False, "z_score": True, "ema_state": "estimate", "alpha_mode": "kl", "clock": "steps"}),
+    ("gac", {"sft_loss": "plain", "z_score": True, "ema_state": "estimate", "alpha_mode": "kl", "clock": "steps"}),
     ("gft", {"rectify": False}),
+    ("grpo", {"variant": "gspo"}),
+    ("grpo", {"variant": "cispo"}),
+    ("fixed", {"mu": 0.5, "sft_loss": "asft"}),
+    ("fixed", {"mu": 0.5, "sft_loss": "gift"}),
+    ("fixed", {"mu": 0.5, "sft_loss": "iw_sft"}),
+    ("fixed", {"mu": 0.5, "sft_loss": "psft"}),
+    ("hpt", {"gate_type": "soft0"}),
+    ("hpt", {"gate_off": 3, "sft_loss": "phi"}),
+    ("hpt", {"gate": 2, "off_coefficient": 1.0, "normalisation": "question"}),
+    ("superrl", {"granularity": "batch", "signal": "advantage", "variant": "dapo", "sft_loss": "psft"}),
+    ("relift", {"sft_size": 2, "buffer": 3, "sft_loss": "asft"}),
+    ("dypo", {"definition": "code", "score": "mean", "reference": True}),
+    ("dypo", {"teachers": 3, "sft_loss": "iw_sft", "alpha": 0.2}),
+    ("srft", {"definition": "paper"}),
+    ("srft", {"definition": "code"}),
+    ("luffy", {"reshape": "no_reshape", "baseline": "rollouts"}),
+    ("gac", {"signal_advantages": "shuffled", "signal_phi": "constant", "clock": "steps"}),
 ]
 
 
@@ -45,6 +62,14 @@ def step(request):
 def total(strategy, batch, step, counts=None):
     parts = estimator.coefficients(strategy, batch, step, counts)
     return sum(parts.values(), torch.zeros_like(batch.logp))
+
+
+def gradient(strategy, batch, step):
+    """(loss, its gradient on logp and, of full-vocabulary targets, on soft_logp, added up). Entropy has none."""
+    leaves = [batch.logp.clone().requires_grad_(), batch.soft_logp.clone().requires_grad_()]
+    loss, _ = estimator.surrogate(strategy, replace(batch, logp=leaves[0], soft_logp=leaves[1]), step)
+    loss.backward()
+    return loss, sum(leaf.grad for leaf in leaves if leaf.grad is not None)
 
 
 def with_advantage(strategy, batch):
@@ -79,23 +104,23 @@ def test_padding_does_not_matter(strategy, step, random_batch):
         return torch.cat([value, torch.full((len(value), 3), filling, dtype=value.dtype)], 1)
 
     fillings = {"logp": float("nan"), "mask": 0.0, "old_logp": -1e30, "ref_logp": 1e30, "entropy": float("inf")}
+    fillings |= {"prefix": 0.0, "soft_logp": float("nan")}
     padded = replace(batch, **{name: pad(getattr(batch, name), filling) for name, filling in fillings.items()})
     found = total(strategy, padded, step)
     assert torch.equal(found[:, :-3], expected)
     assert torch.equal(found[:, -3:], torch.zeros(17, 3, dtype=torch.float64))
-    logp = padded.logp.clone().requires_grad_()
-    estimator.surrogate(strategy, replace(padded, logp=logp), step)[0].backward()
-    assert torch.equal(logp.grad[:, :-3], -expected)
-    assert torch.equal(logp.grad[:, -3:], torch.zeros(17, 3, dtype=torch.float64))
+    loss, found = gradient(strategy, padded, step)
+    assert torch.isfinite(loss)
+    torch.testing.assert_close(found[:, :-3], -expected, rtol=0, atol=1e-15)
+    assert torch.equal(found[:, -3:], torch.zeros(17, 3, dtype=torch.float64))
 
 
 def test_gradient_is_minus_the_coefficients(strategy, step, random_batch):
     batch = random_batch()
-    logp = batch.logp.clone().requires_grad_()
-    loss, parts = estimator.surrogate(strategy, replace(batch, logp=logp), step)
+    _, parts = estimator.surrogate(strategy, replace(batch, logp=batch.logp.clone().requires_grad_()), step)
     assert not any(part.requires_grad for part in parts.values())
-    loss.backward()
-    assert torch.equal(logp.grad, -sum(parts.values()))
+    found = gradient(strategy, batch, step)[1]
+    torch.testing.assert_close(found, -total(strategy, batch, step), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("roles", [[Role.ROLLOUT], [Role.DEMO], []], ids=["rollouts", "demos", "nothing"])
@@ -115,6 +140,8 @@ def test_absent_rows_give_zero(strategy, step, roles, random_batch):
 def test_rows_of_other_roles_cannot_spoil_a_component(strategy, step, random_batch):
     batch = random_batch()
     expected = total(strategy, batch, step)
+    if "given_logp" in strategy.requires:
+        return
     old = batch.old_logp.masked_fill((batch.role != int(Role.ROLLOUT)).unsqueeze(-1), -1e30)
     assert torch.equal(total(strategy, replace(batch, old_logp=old), step), expected)
 
@@ -128,14 +155,27 @@ def test_boolean_and_float32_masks_keep_the_precision(strategy, step, random_bat
 
 def test_only_declared_tensors_are_needed(strategy, step, random_batch):
     batch = random_batch()
-    spare = {name: None for name in ("old_logp", "ref_logp", "entropy") if name not in strategy.requires}
+    spare = {name: None for name in ("ref_logp", "entropy") if name not in strategy.requires}
+    if not strategy.requires & {"old_logp", "given_logp"}:
+        spare["old_logp"] = None
+    if "soft_target" not in strategy.requires:
+        spare["soft_logp"] = None
     assert torch.equal(total(strategy, replace(batch, **spare), step), total(strategy, batch, step))
+
+
+def test_log_probs_of_given_tokens_are_declared(strategy, step, random_batch):
+    batch = random_batch()
+    expected = total(strategy, batch, step)
+    given = (batch.role != int(Role.ROLLOUT)).unsqueeze(-1) | (batch.prefix > 0)
+    found = total(strategy, replace(batch, old_logp=batch.old_logp - 0.1 * given), step)
+    if "given_logp" not in strategy.requires:
+        assert torch.equal(found, expected)
 
 
 def test_plan_and_route_agree(strategy, run_steps):
     for record in run_steps(strategy, 0, 4, 5):
-        values = torch.cat([torch.tensor(value).flatten() for value in record["coefficients"].values()])
-        assert torch.isfinite(values).all()
+        for values in (*record["coefficients"].values(), *record["second"].values()):
+            assert torch.isfinite(torch.tensor(values)).all()
         assert all(isinstance(value, float) for value in record["metrics"].values())
 
 
@@ -169,7 +209,8 @@ def test_describes_itself(strategy):
     module = sys.modules[type(strategy).__module__]
     assert strategy.summary and strategy.source
     assert "Source" in module.__doc__ and "four parts" in module.__doc__
-    assert strategy.requires <= {"old_logp", "ref_logp", "entropy"}
+    assert strategy.requires <= set(NEEDS)
+    assert strategy.parity
     assert "\n" not in strategy.summary
 
 

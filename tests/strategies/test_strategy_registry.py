@@ -18,11 +18,11 @@ SIZES = Sizes(prompts=2, group=8, demos=4, max_response=16)
 
 
 class Outside(Strategy):
-    name, summary, source, kind = "outside", "a plug-in", "nowhere", "single"
+    name, summary, source, kind, parity = "outside", "a plug-in", "nowhere", "single", "none"
 
 
 class Impostor(Strategy):
-    name, summary, source, kind = "sft", "takes a name", "nowhere", "single"
+    name, summary, source, kind, parity = "sft", "takes a name", "nowhere", "single", "none"
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_taken_name_is_refused():
 
 def test_incomplete_class_is_refused():
     class NoSource(Strategy):
-        name, summary, kind = "no_source", "x", "single"
+        name, summary, kind, parity = "no_source", "x", "single", "none"
 
     with pytest.raises(ValueError, match="must define the string `source`"):
         registry.register(NoSource)
 
     class BadKind(Strategy):
-        name, summary, source, kind = "bad_kind", "x", "y", "other"
+        name, summary, source, kind, parity = "bad_kind", "x", "y", "other", "none"
 
     with pytest.raises(ValueError, match="unknown kind 'other'"):
         registry.register(BadKind)
@@ -133,8 +133,8 @@ def test_broken_plugin_hurts_only_itself(plugins, value, reason):
     ("name", "options", "message"),
     [
         ("fixed", {"mue": 0.1}, r"strategy fixed has no option 'mue': did you mean mu"),
-        ("sft", {"variant": "dapo"}, r"strategy sft has no option 'variant': choose from aggregation, rows"),
-        ("grpo", {"variant": "gspo"}, r"option 'variant' .* cannot be 'gspo': .*'grpo', 'dr_grpo' or 'dapo'"),
+        ("sft", {"variant": "dapo"}, r"strategy sft has no option 'variant': choose from"),
+        ("grpo", {"variant": "ppo"}, r"option 'variant' .* cannot be 'ppo': .*'grpo', 'dr_grpo'"),
         ("grpo", {"clip_low": "of"}, r"option 'clip_low' .* cannot be 'of': .*number, or: .*'off'"),
         ("grpo", {"clip_high": -0.1}, r"clip_high must be a number >= 0"),
         ("grpo", {"clip_low": float("nan")}, r"clip_low must be a number >= 0"),
