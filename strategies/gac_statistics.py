@@ -107,9 +107,10 @@ def ablate(signals: Mapping[str, Tensor], advantages: Signal, phi: Signal, seed:
     """`Gac.signals` of all rows, with other coefficients c_r (`advantages`) and c_s (`phi`) in D.
 
     "shuffled": the moments of c_r change places among the rollouts, those of c_s among all rows, as random.Random(seed)
-    draws, c_r first, whatever the order of the rows. The shuffle is ACROSS rows because one within a row cannot be seen: where A is
-    the same for all tokens of a row, as it is in GRPO, the row mean of (c_s - c_r)^2 does not depend on the order of
-    its c_s. The mean of their product is then the product of the row means (exact for such A). "constant": c_s = -1 on
+    draws, c_r first, whatever the order of the rows. The shuffle is ACROSS rows because one within a row cannot be
+    seen: where A is the same for all tokens of a row, as it is in GRPO, the row mean of (c_s - c_r)^2 does not depend
+    on the order of its c_s. The mean of their product is then the product of the row means (exact for such A).
+    "constant": c_s = -1 on
     all rows, c_r = -1 on rollouts. sigma_r2 and sigma_s2 stay those of the true advantages and NLLs: only D is ablated.
     """
     if advantages == phi == "true":

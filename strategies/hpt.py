@@ -80,7 +80,7 @@ class Hpt(Gate):
         if self.gate_off < self.gate:
             raise ValueError(f"option gate_off of strategy hpt is {self.gate_off}, below the gate of {self.gate}")
         self.is_plain = config.gate_type == "hard" and not config.has_off_policy
-        self._weights: list[Weights] | None = None  # by row of the step, where they are not 0 or 1 by role
+        self._weights: dict[int, Weights] | None = None  # by question, where they are not 0 or 1 by role
         self._off_policy = 0.0
         self._skipped = 0.0
 
@@ -107,7 +107,7 @@ class Hpt(Gate):
         rows += [(group.demos[0], weights) for group, weights in found if weights[1] > 0.0 or weights[2] > 0.0]
         self._gated = sum(weights[0] == 0.0 for _, weights in found) / max(len(groups), 1)
         self._off_policy = sum(weights[1] > 0.0 for _, weights in found) / max(len(groups), 1)
-        self._weights = None if self.is_plain else [weights for _, weights in rows]
+        self._weights = None if self.is_plain else {row.group: weights for row, weights in rows}
         return [row for row, _ in rows]
 
     def advantages(self, batch: Batch) -> Tensor:
@@ -125,7 +125,7 @@ class Hpt(Gate):
         demos = self.sft.components(batch, sft * self.config.sft_coefficient)
         if self._weights is None:
             return [*policy, *demos]
-        weights = batch.logp.new_tensor([self._weights[i] for i in batch.row.tolist()]).reshape(-1, 3)
+        weights = batch.logp.new_tensor([self._weights[g] for g in batch.group.tolist()]).reshape(-1, 3)
         reference = shaped_reference(batch.logp.detach(), self.config)
         aggregator = self.policy.options.aggregation
         off = Component("off_policy", (Role.DEMO,), batch.advantage, reference, aggregator=aggregator, scale=sft)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from harness import terminal
+from harness.testbed.scenarios import Settings
 
 ARMS = Path(__file__).resolve().parents[2] / "reports" / "testbed.toml"
 EXAMPLE = """harness testbed
@@ -46,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "zero), coefficient or z_score (token coefficients, whose scales are not those of the gradients)",
     )
     for name, (kind, text) in NUMBERS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N" if kind is int else "X", help=text)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            metavar="N" if kind is int else "X",
+            help=f"{text}; default {getattr(Settings, name)}",
+        )
     parser.add_argument("--out", type=Path, default=Path("results/testbed"), help="default results/testbed")
 
 

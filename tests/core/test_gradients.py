@@ -33,6 +33,15 @@ CASES = [(name, {}) for name in registry.names()] + [
     ("gac", {"sft_loss": "plain", "ema_state": "estimate", "z_score": True, "clock": "steps", "ema_beta": 0.1}),
     ("hpt", {"definition": "paper"}),
     ("gft", {"own": 0}),
+    ("hpt", {"gate_type": "soft0"}),
+    ("hpt", {"gate_off": 2, "off_coefficient": 0.5}),
+    ("fixed", {"mu": 0.4, "sft_loss": "gift"}),
+    ("fixed", {"mu": 0.4, "sft_loss": "iw_sft"}),
+    ("sft", {"sft_loss": "asft"}),
+    ("trapo", {"definition": "code"}),
+    ("uft", {"schedule": "uniform", "sft_loss": "dft"}),
+    ("dypo", {"definition": "code", "reference": True}),
+    ("srft", {"definition": "code"}),
 ]
 
 

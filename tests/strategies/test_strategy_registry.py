@@ -35,6 +35,7 @@ def plugins(monkeypatch):
         registry._plugins.cache_clear()
 
     registry.names()
+    registry.validate("sft", {})  # pydantic looks for plug-ins of its own when it is first used
     monkeypatch.setattr(registry, "_classes", dict(registry._classes))
     monkeypatch.setitem(sys.modules, "outside_package", sys.modules[__name__])
     yield install
@@ -187,3 +188,10 @@ def test_config_is_frozen_and_keeps_numbers():
     with pytest.raises(FrozenInstanceError):
         config.mu = 0.5
     assert NoConfig() == NoConfig()
+
+
+def test_strategies_are_short():
+    """A method can be read in one sitting."""
+    folder = Path(__file__).resolve().parents[2] / "strategies"
+    long = {path.name: n for path in folder.glob("*.py") if (n := len(path.read_text().splitlines())) > 150}
+    assert not long, long
