@@ -19,7 +19,8 @@ def world() -> int:
 
 
 def _active() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    # libraries open groups of one process for themselves
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
