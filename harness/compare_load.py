@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from harness.spec import RunSpec
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -96,6 +98,7 @@ def load_run(path: Path) -> Run:
     missing = [key for key in ("strategy", "model", "seed", "budget") if key not in spec]
     if missing:
         raise ValueError(f"{path / 'manifest.json'} has no {', '.join(missing)} in its spec; the run is damaged.")
+    spec = completed(spec)
     moments = _read_json(path / "evaluation.json")
     evaluations = {}
     for file in sorted((path / "verdicts").glob("*@*.jsonl")):
@@ -115,6 +118,16 @@ def load_run(path: Path) -> Run:
         evaluations=evaluations,
         arm=_arm(path.resolve()),
     )
+
+
+def completed(spec: dict[str, Any]) -> dict[str, Any]:
+    """A specification with the keys that it lacks at their defaults: runs made before a key existed had those."""
+    found = {}
+    for key, default in RunSpec().as_dict().items():
+        value = spec.get(key, default)
+        sections = isinstance(default, dict) and key != "options"
+        found[key] = {**default, **value} if sections else value
+    return found
 
 
 def _arm(path: Path) -> str | None:
