@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 SPLITS = ("train", "eval", "ood")
@@ -28,18 +29,31 @@ class Problem:
     params: tuple[Any, ...] = ()
     tests: tuple[tuple[tuple[Any, ...], Any], ...] = ()
     demonstrations: tuple[str, ...] = field(default=(), repr=False)  # given ones, for data that ship with them
+    instruction: str | None = None  # how to answer, after the prompt in every style; None: the trainer's own words
 
 
 @dataclass(frozen=True)
 class Verdict:
     """The outcome of grading one response. `score` None means not scored (infrastructure failure), never zero."""
 
-    status: str  # pass | fail | no_answer | timeout | error | infra
+    status: str  # pass | fail | no_answer | timeout | protocol | infra
     score: float | None
     extracted: str
     grader: str
     grader_version: str
     sandbox: str = ""  # isolation level, for graders that execute programs
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a published suite is evaluated: samples per problem, sampling, and how many problems (None: all)."""
+
+    k: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    n: int | None = None
+    stop: tuple[str, ...] = ()
 
 
 class Suite:
@@ -48,6 +62,8 @@ class Suite:
     name: ClassVar[str]
     domain: ClassVar[str]  # math | code | science | logic
     summary: ClassVar[str]
+    presets: Mapping[str, Preset] = MappingProxyType({})  # of published suites, which are evaluated whole or not at all
+    macro: bool = False  # the score is the mean over families, not over problems
 
     def problems(self, split: str, n: int, seed: int, levels: Sequence[int] | None = None) -> list[Problem]:
         """`n` distinct problems of `split`, the same for the same arguments. ValueError if there are not that many."""
@@ -61,6 +77,10 @@ class Suite:
     def grade(self, problems: Sequence[Problem], responses: Sequence[str]) -> list[Verdict]:
         """A verdict for every (problem, response) pair."""
         raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """What scores of a published suite depend on besides its rows: plain values to hash and to store."""
+        return {}
 
 
 class Slip:

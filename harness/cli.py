@@ -15,13 +15,17 @@ VERBS = {
     "matrix": ("harness.commands.matrix", "run many cells of one TOML file: strategies x models x seeds x ..."),
     "compare": ("harness.commands.compare", "put finished runs into one table with intervals, and figures"),
     "testbed": ("harness.commands.testbed", "put mixing weights to the test where the best one is known"),
+    "validate-statistics": ("harness.commands.validate", "measure by simulation how well the intervals cover"),
     "show": ("harness.commands.show", "look at one run: scores, curves, samples"),
+    "rescore": ("harness.commands.rescore", "grade stored generations again with the graders of today"),
+    "contamination": ("harness.commands.contamination", "look for evaluation problems in training data"),
     "dynamics": ("harness.commands.dynamics", "see how runs were steered: cost of control, KL drift, moves of mu"),
     "ls": ("harness.commands.ls", "list runs and their state"),
     "doctor": ("harness.commands.doctor", "check this machine: packages, device, sandbox, graders, models"),
     "models": ("harness.commands.models", "list models, their size and what they need"),
     "strategies": ("harness.commands.strategies", "list strategies and their options"),
     "suites": ("harness.commands.suites", "list suites and look at their problems"),
+    "export": ("harness.commands.export", "write suites as tasks of lm-eval"),
     "pretrain": ("harness.commands.pretrain", "train an embedded model from scratch"),
 }
 EXAMPLE = "harness run --strategy gac --model 1m"
@@ -38,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The top level, and every verb's name; a verb's own options come from its module."""
-    verbs = "\n".join(f"  {name:12s}{line}" for name, (_, line) in VERBS.items())
+    verbs = "\n".join(f"  {name:20s}{line}" for name, (_, line) in VERBS.items())
     top = Parser(
         prog="harness",
         description="A neutral referee for methods that mix SFT and RL in LLM post-training.",
@@ -80,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         return module.run(options)
     except ValueError as problem:
         # a user's error is one sentence; anything else is ours and keeps its traceback
-        if not _is_user_error(problem):
+        if not is_user_error(problem):
             raise
         print(f"harness {chosen.verb}: {problem}", file=sys.stderr)
         return EXIT_USER
@@ -92,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
 
 
-def _is_user_error(problem: ValueError) -> bool:
+def is_user_error(problem: ValueError) -> bool:
     """Whether our own code raised it: a ValueError from inside a library is a bug of ours, not the user's."""
     trace = problem.__traceback__
     while trace is not None and trace.tb_next is not None:

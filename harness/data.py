@@ -41,16 +41,22 @@ class Renderer:
         self.eos = int(tokenizer.eos_token_id)
 
     def prompt(self, problem: Problem, hint: str = "") -> tuple[int, ...]:
-        """Token ids of the prompt, with at most one BOS. `hint`: the beginning of a solution that it shows."""
+        """Token ids of the prompt, with at most one BOS. `hint`: the beginning of a solution that it shows.
+
+        A problem that says how to answer is followed by that in every style, any other by `INSTRUCTION` in chats.
+        Prompts beyond the context are made without a warning: callers look at the length.
+        """
         if self.style == "plain":
+            asked = problem.prompt + (problem.instruction or "")
             # there is no user's turn: the solution begins at the end of the prompt
-            ids = self.tokenizer.encode(f"{problem.prompt}\n{hint}", add_special_tokens=True)
+            ids = self.tokenizer.encode(f"{asked}\n{hint}", add_special_tokens=True, verbose=False)
         else:
             asked = problem.prompt + (f"{HINT}{hint}" if hint else "")
-            message = [{"role": "user", "content": asked + INSTRUCTION}]
+            instruction = INSTRUCTION if problem.instruction is None else problem.instruction
+            message = [{"role": "user", "content": asked + instruction}]
             text = self.tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
             # the template has written the special tokens
-            ids = self.tokenizer.encode(text, add_special_tokens=False)
+            ids = self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == [bos, bos]:
             raise ValueError(

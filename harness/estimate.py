@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks import registry as suites_by_name
+from benchmarks.base import Suite
 from harness import footprint, settings, terminal
 from harness.data import training_suites
+from harness.evaluation_plan import plan_for
 from harness.ledger import Cost
 from harness.models import ladder, published
 from harness.run import choose_device, sizes_of
-from harness.spec import RunSpec
+from harness.spec import Evaluation, RunSpec
 from harness.store import RunDir
 from harness.trial import TRIAL_WEIGHTS, Rates, roofline, try_out
 from strategies import registry
@@ -49,7 +52,12 @@ def describe(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir) -> str:
 
 def _plan(spec: RunSpec, directory: RunDir) -> str:
     plan = spec.eval
-    suites = plan.suites or (spec.data.suites if spec.data.source is None else (spec.data.source,))
+    evaluated = ", ".join(
+        f"{one.problems:,} problems of {suite.name if suite else spec.data.source} x {one.k}"
+        for suite, one in _evaluated(spec)
+    )
+    if plan.ood_problems:
+        evaluated += f", {plan.ood_problems} harder ones at the first and last"
     samples = [evaluation_samples(spec, fraction) for fraction in sorted(set(plan.fractions))]
     points = ", ".join(f"{100 * fraction:.0f}%" for fraction in sorted(set(plan.fractions)))
     probe = spec.probe
@@ -63,8 +71,7 @@ def _plan(spec: RunSpec, directory: RunDir) -> str:
         "plan",
         f"  directory    {directory.path} ({state})",
         f"  budget       {spec.budget.limit:,g} {spec.budget.kind.replace('_', ' ')}",
-        f"  evaluation   at {points}: {plan.problems} problems of {', '.join(suites)}, {plan.ood_problems} harder ones "
-        f"at the first and last, {plan.k} samples each: {', '.join(f'{n:,}' for n in samples)} samples",
+        f"  evaluation   at {points}: {evaluated}; {', '.join(f'{n:,}' for n in samples)} samples",
         f"  probe        {f'{probe.prompts} samples every {probe.every} steps' if probe.every else 'off'}",
     ]
     return "\n".join(lines)
@@ -72,10 +79,25 @@ def _plan(spec: RunSpec, directory: RunDir) -> str:
 
 def evaluation_samples(spec: RunSpec, fraction: float) -> int:
     """Samples that the evaluation at `fraction` draws, harder problems included."""
-    plan = spec.eval
-    suites = len(plan.suites) if plan.suites else (len(spec.data.suites) if spec.data.source is None else 1)
-    outer = fraction in (min(plan.fractions), max(plan.fractions))
-    return suites * (plan.problems + (plan.ood_problems if outer else 0)) * plan.k
+    outer = fraction in (min(spec.eval.fractions), max(spec.eval.fractions))
+    total = 0
+    for suite, plan in _evaluated(spec):
+        most = getattr(suite, "size", None) or plan.problems
+        harder = plan.ood_problems if outer and not (suite and suite.presets) else 0
+        total += (min(plan.problems, most) + harder) * plan.k
+    return total
+
+
+def _evaluated(spec: RunSpec) -> list[tuple[Suite | None, Evaluation]]:
+    """Suites with their settings; None for a file of records, which is not read for an estimate."""
+    if spec.data.source is not None and not spec.eval.suites:
+        return [(None, spec.eval)]
+    suites = [suites_by_name.get(name) for name in spec.eval.suites or spec.data.suites]
+    return [(suite, plan_for(spec.eval, suite)) for suite in suites]
+
+
+def longest_answer(spec: RunSpec) -> int:
+    return max(plan.max_tokens for _, plan in _evaluated(spec))
 
 
 @dataclass
@@ -181,7 +203,7 @@ def _estimates(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Cour
     process = f", process {terminal.size(footprint.PROCESS)}" if device == "cpu" else ""
 
     # where rollouts run into their limit, evaluation runs into its own
-    longest = spec.eval.max_tokens if rates.longest >= spec.rollout.max_tokens else rates.longest
+    longest = longest_answer(spec) if rates.longest >= spec.rollout.max_tokens else rates.longest
     evaluated = sum(sampling_seconds(rates, evaluation_samples(spec, f), longest) for f in set(spec.eval.fractions))
     probes = course.steps // spec.probe.every if spec.probe.every else 0
     cost = Cost.of(config)
@@ -233,7 +255,7 @@ def memory_of(spec: RunSpec, config: dict[str, Any], rates: Rates, course: Cours
             response=(rollouts * longest + given * rates.demonstration) / rows,
             bucket=BUCKET_TOKENS[_device(spec)],
             sampled_rows=min(sampled, footprint.DECODED_ROWS),
-            max_tokens=max(spec.rollout.max_tokens, spec.eval.max_tokens),
+            max_tokens=max(spec.rollout.max_tokens, longest_answer(spec)),
             reference=spec.probe.every > 0 or bool(START_POLICY & strategy.requires),
             optimizers=1 + ("second_optimizer" in strategy.requires),
             bfloat16=spec.train.dtype == "bfloat16",

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +16,12 @@ from harness import provenance
 from harness import spec as specification
 from harness.checkpoint import list_steps
 from harness.data import Renderer, evaluation_suites
-from harness.engines.base import Completion, Engine, SamplingParams
+from harness.engines import factory
+from harness.engines.base import Completion, Engine
+from harness.evaluation_plan import SAMPLING, check, described, plan_for, require_data
 from harness.models import ladder
 from harness.run import choose_device, set_threads
-from harness.spec import RunSpec
+from harness.spec import Rollout, RunSpec, Sampling
 from harness.store import SCHEMA, RunDir, read_json, read_lines, write_json
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ KEY = f"{FRACTION:.2f}"
 SPLITS = {"eval": (False, True), "ood": (True, False), "both": (True, True)}  # (harder problems, problems like trained)
 
 Report = Callable[[int, int, float, float], None]  # samples done, samples in all, tokens a second, seconds left
+Guard = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -84,25 +88,41 @@ def directory_for(chosen: Target, split: str, results: Path) -> RunDir:
             [path.name, path.stat().st_size, path.stat().st_mtime_ns]
             for path in sorted(Path(chosen.ref.location).glob("*.safetensors"))
         ],
-        "eval": asdict(spec.eval),
+        "eval": {key: value for key, value in asdict(spec.eval).items() if key != "engine"},
         "data": asdict(spec.data),
         "seed": spec.seed,
         "split": split,
+        "suites": described(spec.eval, evaluation_suites(spec.data, spec.eval)),
     }
+    if spec.evaluation_engine != Rollout.engine:  # the usual one goes without saying
+        content["engine"] = spec.evaluation_engine
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
     return RunDir(results / "evaluations" / f"{chosen.name}-{digest}")
 
 
-def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], None], report: Report) -> None:
+def execute(
+    chosen: Target,
+    split: str,
+    directory: RunDir,
+    say: Callable[[str], None],
+    report: Report,
+    guard: Guard = nullcontext,
+) -> None:
     """Evaluates and writes manifest, generations, verdicts, evaluation.json and DONE; goes on where it stopped.
 
+    `guard` surrounds each piece of work that must not last for ever: loading, sampling some, grading.
     ValueError if another process writes to the directory.
     """
     spec = chosen.spec
+    from harness.evaluate import Evaluator
+
     # what can be wrong is found before anything is written
     ladder.check_reachable(chosen.ref)
     choose_device(spec.runtime.device)
-    evaluation_suites(spec.data, spec.eval)
+    suites = evaluation_suites(spec.data, spec.eval)
+    check(spec.eval, suites)
+    require_data(spec.eval, suites)
+    factory.check(spec)
     with directory.writer():
         path = directory.path / "manifest.json"
         manifest: dict[str, Any] = {
@@ -111,6 +131,8 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
             "target": chosen.name,
             "model": chosen.ref.location,
             "split": split,
+            "engine": spec.evaluation_engine,
+            "suites": described(spec.eval, suites),
             "spec": {key: value for key, value in spec.as_dict().items() if key in ("model", "seed", "data", "eval")},
             "attempts": [],
         }
@@ -120,9 +142,12 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
         number = len(manifest["attempts"]) + 1
         manifest["attempts"].append({"number": number, "started": time.time(), "pid": os.getpid()})
         write_json(path, manifest)
-        evaluator, metered = _assemble(chosen, say, report)
+        meter = Meter(report)
+        with guard():
+            renderer, engine = _load(chosen)
+        evaluator = Evaluator(spec, renderer, engine, say, guard, meter.drawn)
         ood, own = SPLITS[split]
-        metered.expect(*_amounts(evaluator, directory, ood, own))
+        meter.expect(*_amounts(evaluator, directory, ood, own))
         summaries = evaluator.run(directory, FRACTION, ood, own)
         if not summaries:
             raise ValueError(f"none of the suites has problems in split {split}: choose another --split")
@@ -130,65 +155,61 @@ def execute(chosen: Target, split: str, directory: RunDir, say: Callable[[str], 
         directory.finish()
 
 
-def _assemble(chosen: Target, say: Callable[[str], None], report: Report) -> tuple[Evaluator, Metered]:
-    from harness.engines.hf import HFEngine
-    from harness.evaluate import Evaluator
-
+def _load(chosen: Target) -> tuple[Renderer, Engine]:
+    """The tokenizer, and an engine with the model."""
     spec = chosen.spec
     set_threads(spec.runtime.threads)
-    model, tokenizer = ladder.load(chosen.ref, choose_device(spec.runtime.device))
-    context = int(model.config.max_position_embeddings)
-    renderer = Renderer(tokenizer, spec.data.style, chosen.embedded, context)
-    metered = Metered(HFEngine(model), report)
-    return Evaluator(spec, renderer, metered, say), metered
+    device = choose_device(spec.runtime.device)
+    if spec.evaluation_engine == factory.VLLM:
+        config, tokenizer = ladder.load_tokenizer(chosen.ref)
+        engine = factory.alone(spec, chosen.ref, config, device)
+    else:
+        model, tokenizer = ladder.load(chosen.ref, device)
+        config, engine = model.config.to_dict(), factory.of_model(model)
+    return Renderer(tokenizer, spec.data.style, chosen.embedded, int(config["max_position_embeddings"])), engine
 
 
 def _amounts(evaluator: Evaluator, directory: RunDir, ood: bool, own: bool) -> tuple[int, int]:
     """(samples to draw, samples in all), before anything is drawn."""
-    from harness.evaluate import CHUNK, Evaluator
+    from harness.evaluate import Evaluator
 
     # the same problems, without saying twice which of them are left out
     silent = Evaluator(evaluator.spec, evaluator.renderer, evaluator.engine, lambda text: None)
     left = total = 0
     for suite in silent.suites:
         splits = ["eval"] * own + ["ood"] * ood
-        wanted = sum(len(silent.problems(suite, split)) for split in splits) * evaluator.spec.eval.k
-        stored = len(read_lines(directory.generations(suite.name, FRACTION)))
+        k = plan_for(evaluator.spec.eval, suite).k
+        wanted = sum(len(silent.problems(suite, split)) for split in splits) * k
         total += wanted
-        left += wanted - (stored if stored >= wanted else stored // CHUNK * CHUNK)
+        left += wanted - len(silent.kept(read_lines(directory.generations(suite.name, FRACTION)), wanted))
     return left, total
 
 
-class Metered:
-    """An engine that reports how far it is."""
+class Meter:
+    """Reports how far an evaluation is."""
 
-    def __init__(self, engine: Engine, report: Report) -> None:
-        self.engine = engine
+    def __init__(self, report: Report) -> None:
         self.report = report
-        self.drawn = self.tokens = self.left = self.total = 0
+        self.finished = self.tokens = self.left = self.total = 0
         self.seconds = 0.0
 
     def expect(self, left: int, total: int) -> None:
-        """How many samples will be asked for, and how many there are with those that are stored already."""
+        """How many samples will be drawn, and how many there are with those that are stored already."""
         self.left, self.total = left, total
 
-    def sample(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams, eos_ids: Sequence[int]
-    ) -> list[Completion]:
-        """See `Engine.sample`."""
-        started = time.perf_counter()
-        completions = self.engine.sample(prompts, seeds, params, eos_ids)
-        self.seconds += time.perf_counter() - started
-        self.drawn += len(completions)
+    def drawn(self, completions: Sequence[Completion], seconds: float) -> None:
+        """That these samples were finished in the last `seconds` of sampling."""
+        self.seconds += seconds
+        self.finished += len(completions)
         self.tokens += sum(len(completion.tokens) for completion in completions)
-        rate = self.tokens / self.seconds
-        left = (self.left - self.drawn) * self.seconds / self.drawn
-        self.report(self.total - self.left + self.drawn, self.total, rate, left)
-        return completions
+        if completions:
+            left = (self.left - self.finished) * self.seconds / self.finished
+            done = self.total - self.left + self.finished
+            self.report(done, self.total, self.tokens / self.seconds, left)
 
 
 def with_settings(chosen: Target, evaluation: dict[str, Any], data: dict[str, Any], runtime: dict[str, Any]) -> Target:
-    """The target with other settings; ValueError for values out of range."""
+    """The target with other settings, which go before presets as well; ValueError for values out of range."""
     spec = chosen.spec
     spec = replace(
         spec,
@@ -196,4 +217,11 @@ def with_settings(chosen: Target, evaluation: dict[str, Any], data: dict[str, An
         data=replace(spec.data, **data),
         runtime=replace(spec.runtime, **runtime),
     )
+    own = {key: evaluation[key] for key in ("problems", *SAMPLING) if key in evaluation}
+    if own and (spec.eval.preset is not None or spec.eval.settings):
+        settings = dict(spec.eval.settings)
+        for suite in evaluation_suites(spec.data, spec.eval):
+            if suite.name in settings or (suite.presets and spec.eval.preset is not None):
+                settings[suite.name] = replace(settings.get(suite.name, Sampling()), **own)
+        spec = replace(spec, eval=replace(spec.eval, settings=settings))
     return replace(chosen, spec=spec)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.estimate import Course, evaluation_samples, sampling_seconds, simulate
+from harness.estimate import Course, evaluation_samples, longest_answer, sampling_seconds, simulate
 from harness.ledger import Cost
 from harness.matrix_jobs import Job, last_record, progress
 from harness.matrix_trial import measure
@@ -101,7 +101,7 @@ def _foretold(spec: RunSpec, config: dict[str, Any], rates: Rates) -> CellCost:
 
 def _seconds(spec: RunSpec, cost: Cost, rates: Rates, course: Course) -> float:
     """Rollouts, updates, evaluations and probes."""
-    longest = spec.eval.max_tokens if rates.longest >= spec.rollout.max_tokens else rates.longest
+    longest = longest_answer(spec) if rates.longest >= spec.rollout.max_tokens else rates.longest
     evaluated = sum(
         sampling_seconds(rates, evaluation_samples(spec, fraction), longest) for fraction in set(spec.eval.fractions)
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks import registry as suites
 from harness import provenance
+from harness.engines import factory
 from harness.models import ladder
 from harness.spec import RunSpec
 from harness.store import SCHEMA, RunDir, write_json
@@ -53,6 +55,7 @@ def preflight(spec: RunSpec) -> ladder.ModelRef:
             f"max_tokens leaves no room for a prompt in the model's context of {context} tokens: "
             "lower rollout.max_tokens and eval.max_tokens"
         )
+    factory.check(spec)
     return ref
 
 
@@ -97,8 +100,11 @@ def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool
     progress = Progress(directory.path / "logs" / f"attempt_{number}.log", spec.budget.kind, spec.budget.limit, quiet)
     try:
         progress.say(f"{spec.strategy} on {spec.model}, seed {spec.seed} -> {directory.path}")
-        trainer = assemble(spec, ref, directory, progress, Watchdog(spec.runtime.deadline, progress.log))
-        trainer.run()
+        watchdog = Watchdog(spec.runtime.deadline, progress.log)
+        with watchdog.phase():
+            trainer = assemble(spec, ref, directory, progress, watchdog)
+        with closing(trainer):
+            trainer.run()
     except BaseException as problem:
         progress.say(f"stopped: {type(problem).__name__}: {problem}")
         raise
@@ -129,7 +135,6 @@ def assemble(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, progress: A
     import torch
 
     from harness.data import Renderer
-    from harness.engines.hf import HFEngine
     from harness.trainer import Trainer
 
     set_threads(spec.runtime.threads)
@@ -139,4 +144,5 @@ def assemble(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, progress: A
     context = int(model.config.max_position_embeddings)
     renderer = Renderer(tokenizer, spec.data.style, ref.kind == "embedded", context)
     strategy = strategies.build(spec.strategy, spec.options, sizes_of(spec))
-    return Trainer(spec, directory, model, renderer, strategy, HFEngine(model), progress, watchdog)
+    engines = factory.of_trainer(spec, ref, model)
+    return Trainer(spec, directory, model, renderer, strategy, engines, progress, watchdog)

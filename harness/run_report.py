@@ -204,15 +204,15 @@ def samples(run: RunDir, key: str, wanted: int, only: str | None) -> list[Sample
 def _problems(run: RunDir) -> dict[str, Problem]:
     """Evaluated problems by id; empty where the run's data are not on this machine."""
     from harness.data import evaluation_suites
+    from harness.evaluation_plan import plan_for
 
     try:
         spec = specification.build(run.manifest["spec"])
-        plan = spec.eval
         return {
             problem.id: problem
-            for suite in evaluation_suites(spec.data, plan)
-            for split, n in (("eval", plan.problems), ("ood", plan.ood_problems))
-            for problem in (suite.problems(split, n, plan.seed) if n else [])
+            for suite in evaluation_suites(spec.data, spec.eval)
+            for split, n in (("eval", plan_for(spec.eval, suite).problems), ("ood", spec.eval.ood_problems))
+            for problem in (suite.problems(split, n, spec.eval.seed) if n else [])
         }
     except ValueError:
         return {}

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, get_origin, get_type_hints
 
 Forbid = {"extra": "forbid", "allow_inf_nan": False}
 
@@ -101,6 +101,7 @@ class Train:
 @dataclass(frozen=True)
 class Rollout:
     __pydantic_config__: ClassVar[dict[str, Any]] = Forbid
+    engine: Literal["transformers", "vllm"] = "transformers"  # also samples for probes
     temperature: float = 1.0
     max_tokens: int = 96
     max_mismatch: float = 0.1  # mean |log-prob of sampler - of trainer| above which the run fails
@@ -110,10 +111,24 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """Settings of one suite that go before its preset and before those of the section eval; None: as there."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = Forbid
+    problems: int | None = None
+    k: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Evaluation at fixed fractions of the budget. The clock and the ledger stand still meanwhile."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = Forbid
+    engine: Literal["auto", "transformers", "vllm"] = "auto"  # auto: that of the rollouts
     suites: tuple[str, ...] | None = None  # None: those trained on
     fractions: tuple[float, ...] = (0.0, 0.5, 1.0)
     problems: int = 100  # per suite
@@ -122,10 +137,21 @@ class Evaluation:
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 128
+    stop: tuple[str, ...] = ()  # texts at which a response ends; what follows the first of them is not graded
     seed: int = 0  # of problems and samples; the same for all runs, so that they can be paired
+    preset: str | None = None  # of the published suites, instead of problems, k and sampling: paper or quick
+    settings: dict[str, Sampling] = field(default_factory=dict)  # by suite: before its preset and the values above
 
     def __post_init__(self) -> None:
         _no_fewer(self, 1, "problems", "k", "max_tokens")
+        for suite, own in self.settings.items():
+            values = {key: value for key, value in dataclasses.asdict(own).items() if value is not None}
+            try:
+                dataclasses.replace(self, settings={}, **values)
+            except ValueError as problem:
+                raise ValueError(f"settings.{suite}: {problem}") from None
+        if "" in self.stop:
+            raise ValueError("stop must not hold an empty text")
         _no_fewer(self, 0, "ood_problems")
         if any(not 0 <= fraction <= 1 for fraction in self.fractions):
             raise ValueError("eval.fractions must lie in [0, 1]")
@@ -160,8 +186,10 @@ class Runtime:
     checkpoint_every: int = 20  # optimiser steps
     keep_checkpoints: int = 2
     deadline: float = 900.0  # seconds a single phase may take before the watchdog ends the run with a stack dump
+    engine_memory: float = 0.0  # share of the GPU's memory for an engine with weights of its own; 0: 0.4, 0.9 if alone
 
     def __post_init__(self) -> None:
+        _share(self, "engine_memory")
         _no_fewer(self, 1, "checkpoint_every", "keep_checkpoints")
         _positive(self, "deadline")
 
@@ -192,11 +220,25 @@ class RunSpec:
             values["budget"]["limit"] = int(limit)
         return values
 
+    @property
+    def evaluation_engine(self) -> str:
+        """The engine that samples for evaluations."""
+        return self.rollout.engine if self.eval.engine == "auto" else self.eval.engine
+
     def hash(self) -> str:
         """16 hex digits over everything that changes what is computed."""
         content = self.as_dict()
         content.pop("runtime")
         content.pop("experiment")
+        # the usual engine goes without saying: runs have the names that they had when there was no other
+        rollouts, evaluations = content["rollout"].pop("engine"), content["eval"].pop("engine")
+        if rollouts != Rollout.engine:
+            content["rollout"]["engine"] = rollouts
+        if evaluations not in ("auto", rollouts):
+            content["eval"]["engine"] = evaluations
+        for key in ("stop", "preset", "settings"):
+            if not content["eval"][key]:
+                content["eval"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -234,8 +276,12 @@ def build(values: Mapping[str, Any]) -> RunSpec:
         raise ValueError(_sentence(problem.errors()[0])) from None
     strategies.validate(spec.strategy, spec.options)
     if spec.data.source is None:
-        for name in (*spec.data.suites, *(spec.eval.suites or ())):
+        from harness import evaluation_plan
+
+        evaluated = spec.eval.suites or spec.data.suites
+        for name in spec.data.suites:
             suites.get(name)
+        evaluation_plan.check(spec.eval, [suites.get(name) for name in evaluated])
     return spec
 
 
@@ -245,7 +291,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if error["type"] == "unexpected_keyword_argument":
         owner: Any = RunSpec
         for part in path[:-1]:
-            owner = get_type_hints(owner)[part]
+            owner = Sampling if owner is dict else get_type_hints(owner)[part]
+            owner = get_origin(owner) or owner
         return f"unknown key {name!r} in the specification: {_known(name, [f.name for f in dataclasses.fields(owner)])}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]

@@ -1,4 +1,4 @@
-"""Statistics of evaluations: avg@k, pass@k, clustered errors, seed x problem intervals, Holm's correction.
+"""Statistics of evaluations: avg@k, pass@k, cons@k, clustered errors, seed x problem intervals, Holm's correction.
 
 Scores are numbers in [0, 1]. A score matrix has shape [seeds, problems]; each entry is the mean score of the samples
 of one problem under one training seed.
@@ -7,7 +7,7 @@ of one problem under one training seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,26 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if n < k:
         return math.nan
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def cons_at_k(answers: Sequence[Hashable | None], scores: Sequence[float]) -> float:
+    """Expected score of the answer that most of the samples of one problem give (majority vote, self-consistency).
+
+    answers[i] stands for the answer of sample i, equal ones for the same answer; None casts no vote. An answer's score
+    is the mean of `scores` over the samples that give it. Where several answers have the most votes each of them is
+    taken with the same probability, so that the result is the mean of their scores. 0 if nobody votes.
+
+    Source: Wang et al. 2022, arXiv 2203.11171; ties are ours. Raises ValueError for no samples or unequal lengths.
+    """
+    if not answers or len(answers) != len(scores):
+        raise ValueError(f"cons@k needs one score a sample; got {len(answers)} answers and {len(scores)} scores.")
+    votes: dict[Hashable, list[float]] = {}
+    for answer, score in zip(answers, scores, strict=True):
+        if answer is not None:
+            votes.setdefault(answer, []).append(score)
+    most = max(map(len, votes.values()), default=0)
+    leading = [sum(given) / most for given in votes.values() if len(given) == most]
+    return sum(leading) / len(leading) if leading else 0.0
 
 
 def clustered_standard_error(scores: ArrayLike) -> float:

@@ -17,6 +17,7 @@ from harness.collect import Collector
 from harness.core import Learner
 from harness.data import Renderer, TrainingData
 from harness.engines.base import Engine
+from harness.engines.policy import sampling
 from harness.evaluate import Evaluator
 from harness.gradient_probe import GradientProbe
 from harness.ledger import Cost, Ledger
@@ -42,7 +43,7 @@ class Trainer:
         model: PreTrainedModel,
         renderer: Renderer,
         strategy: Strategy,
-        engine: Engine,
+        engines: tuple[Engine, Engine],
         progress: Progress,
         watchdog: Watchdog,
     ) -> None:
@@ -51,7 +52,7 @@ class Trainer:
         self.model = model
         self.renderer = renderer
         self.strategy = strategy
-        self.engine = engine
+        self.engine, self.evaluation_engine = engines
         self.progress = progress
         self.watchdog = watchdog
         self.data = TrainingData(spec, renderer, validation="validation_nll" in strategy.requires)
@@ -60,7 +61,7 @@ class Trainer:
                 progress.say(f"{count} training {what} are missing or do not fit the context and are left out")
         self.ledger = Ledger(spec.budget)
         self.cost = Cost.of(model.config.to_dict())
-        self.collector = Collector(spec, self.data, strategy, engine, self.cost, self.ledger)
+        self.collector = Collector(spec, self.data, strategy, self.engine, self.cost, self.ledger)
         needs_reference = spec.probe.every > 0 or bool(START_POLICY & strategy.requires)
         self.reference = copy.deepcopy(model).requires_grad_(False).eval() if needs_reference else None
         self.learner = Learner(model, strategy, spec, self.reference)
@@ -68,7 +69,7 @@ class Trainer:
         if spec.probe.every:
             assert self.reference is not None
             self.probe = Probe(spec, self.collector, self.learner, self.reference)
-        self.evaluator = Evaluator(spec, renderer, engine, progress.say, watchdog.phase)
+        self.evaluator = Evaluator(spec, renderer, self.evaluation_engine, progress.say, watchdog.phase)
         self.batch = 0  # batches of rollouts drawn
         self.index = 0  # lines of metrics written: optimiser steps, skipped ones included
         self.saved: int | None = None  # index of the newest checkpoint
@@ -81,6 +82,11 @@ class Trainer:
             "large_dmu_events": 0,
         }
         self.evaluated: dict[str, Any] = {}
+
+    def close(self) -> None:
+        """Gives the engines' memory back."""
+        for engine in {id(engine): engine for engine in (self.engine, self.evaluation_engine)}.values():
+            engine.close()
 
     # ---- the loop
 
@@ -111,7 +117,7 @@ class Trainer:
         """One batch of rollouts and the optimiser steps on it."""
         step = self.step()
         before = dict(self.ledger.seconds)
-        with self.watchdog.phase(), self.ledger.clock("rollout"):
+        with self.watchdog.phase(), self.ledger.clock("rollout"), sampling(self.engine, self.model):
             rows, seen = self.collector.collect(step, self.batch)
         self.batch += 1
         if self.spec.train.minibatches > 1 and "given_logp" in self.strategy.requires:
@@ -135,7 +141,7 @@ class Trainer:
         """The probe's metrics where it is due, and the KL-drift area by the trapezoid rule over optimiser steps."""
         if self.probe is None or self.index % self.spec.probe.every:
             return {}
-        with self.watchdog.phase():
+        with self.watchdog.phase(), sampling(self.engine, self.model):
             measured = self.probe.measure(self.index)
         track, kl = self.track, measured["kl"] or 0.0
         # the policy starts at KL 0
@@ -253,7 +259,8 @@ class Trainer:
             self._save()
             self.progress.say(f"evaluating at {100 * fraction:.0f}% of the budget")
             ood = fraction in (fractions[0], fractions[-1])
-            summaries = self.evaluator.run(self.directory, fraction, ood)
+            with sampling(self.evaluation_engine, self.model):
+                summaries = self.evaluator.run(self.directory, fraction, ood)
             at = {**self.ledger.snapshot(), "seconds": sum(self.ledger.seconds.values()), "step": self.index}
             self.evaluated[key] = {name: {**summary, "at": at} for name, summary in summaries.items()}
             write_json(self.directory.evaluation, self.evaluated)

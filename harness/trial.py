@@ -88,6 +88,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
     cost = Cost.of(trainer.model.config.to_dict())
     flops = sum(cost.train(len(row.prompt), len(row.response)) for row in rows)
     update_seconds, _ = _best(lambda: trainer.learner.update(rows, Step(0)))
+    trainer.close()
 
     demonstrated = data.demos.take(TRIAL_LENGTHS) if data.demos.items else []
     given = [len(row.response) for problem in demonstrated if (row := data.expert_row(problem, 0)) is not None]

@@ -10,9 +10,9 @@ from benchmarks.graders.answers import extract
 from benchmarks.sandbox import VERSION as SANDBOX_VERSION
 from benchmarks.sandbox import Job, Sandbox, matches
 
-VERSION = f"1+sandbox{SANDBOX_VERSION}"
+VERSION = f"2+sandbox{SANDBOX_VERSION}"
 GRADER = "program"
-_STATUS = {"timeout": "timeout", "infra": "infra", "ok": "fail"}
+UNFINISHED = ("timeout", "protocol", "infra")  # outcomes that are statuses of their own; all others are "fail"
 
 
 @cache
@@ -42,7 +42,7 @@ def grade_programs(problems: Sequence[Problem], responses: Sequence[str], argume
         right = outcome.status == "ok" and all(
             matches(value, expected) for value, (_, expected) in zip(outcome.values, problem.tests, strict=True)
         )
-        status = "pass" if right else _STATUS.get(outcome.status, "error")
+        status = "pass" if right else outcome.status if outcome.status in UNFINISHED else "fail"
         score = None if status == "infra" else float(right)
         verdicts.append(Verdict(status, score, answer, GRADER, VERSION, outcome.level))
     return verdicts

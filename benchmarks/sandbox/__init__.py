@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.sandbox.pool import VERSION, Job, Outcome, Sandbox
+from benchmarks.sandbox.isolation import ISOLATED, LEVELS
+from benchmarks.sandbox.pool import VERSION, Job, Sandbox, allow_weak
 from benchmarks.sandbox.values import Opaque, matches
+from benchmarks.sandbox.worker import Outcome
 
-__all__ = ["VERSION", "Job", "Opaque", "Outcome", "Sandbox", "matches"]
+__all__ = ["ISOLATED", "LEVELS", "VERSION", "Job", "Opaque", "Outcome", "Sandbox", "allow_weak", "matches"]

@@ -1,17 +1,18 @@
-"""Sandbox worker, run as `python -s -S -B child.py CONFIG` by pool.py: forks one short-lived process per job.
+"""Sandbox worker, run as `python -s -S -B child.py CONFIG` by worker.py: forks one short-lived process per job.
 
-Frames on stdin and stdout are an 8-byte big-endian length and a body. A request is one JSON object (source, entry,
-inputs); a reply is a JSON line about how the process ended, then the bytes it wrote, unread. The expected values never
-come here.
+A request is a header (see HEADER) and one JSON object (source, entry, inputs); a reply is an 8-byte big-endian length,
+a JSON line about how the process ended, and the bytes it wrote, unread. The expected values never come here.
 
 The worker never parses a request or a reply, and wipes both after each job, so that a job cannot find an earlier
 candidate or its values in the memory it inherits by fork.
 
-Config keys: wall_seconds, cpu_seconds, memory_mb, namespaces, parent.
+Config keys: memory_mb; level (the isolation to set up; the worker ends without a word where it cannot be had); parent;
+for bubblewrap, its path before it has been entered and uid after that.
 """
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gc
 import importlib
@@ -21,6 +22,7 @@ import random
 import select
 import shutil
 import signal
+import struct
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ _PRELOAD = (
     "struct tempfile textwrap timeit tokenize traceback typing unicodedata uuid weakref zlib"
 )
 
+HEADER = struct.Struct(">QII")  # bytes of the request, wall limit in milliseconds, CPU limit in seconds
 _RESULT_FD = 3
 _MAX_REPLY = 8 << 20
 _MAX_FILE = 16 << 20
@@ -92,7 +95,7 @@ class Worker:
 
     def __init__(self, config: dict[str, Any], codec: types.ModuleType, isolation: types.ModuleType) -> None:
         self.config, self.codec, self.isolation = config, codec, isolation
-        self.uid = isolation.spare_uid()
+        self.uid = config["uid"] if "uid" in config else isolation.spare_uid()
         self.namespaced = False
         self.proc: int | None = None
         self.null = os.open("/dev/null", os.O_RDWR)
@@ -111,39 +114,44 @@ class Worker:
         self.wake = wake_read
         _send(json.dumps({"level": level}).encode())
         while True:
-            size = bytearray(8)
-            _read_into(size)
-            request = bytearray(int.from_bytes(size, "big"))
+            header = bytearray(HEADER.size)
+            _read_into(header)
+            size, wall_ms, cpu_seconds = HEADER.unpack(header)
+            request = bytearray(size)
             _read_into(request)
-            end, length = self.run(request)
+            end, length = self.run(request, wall_ms / 1000, cpu_seconds)
             request[:] = bytes(len(request))
             _send(json.dumps(end).encode() + b"\n", memoryview(self.reply)[:length])
             self.reply[:length] = bytes(length)
 
-    def run(self, request: bytearray) -> tuple[dict[str, Any], int]:
+    def run(self, request: bytearray, wall_seconds: float, cpu_seconds: int) -> tuple[dict[str, Any], int]:
         """Run one job; return how it ended and the number of reply bytes."""
         result, result_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         started = time.monotonic()
         pid = os.fork()
         if pid == 0:
             try:
-                self._become_job(request, result_write)
+                self._become_job(request, result_write, cpu_seconds)
             finally:
                 os._exit(70)
         os.close(result_write)
-        end, code, cpu, length = self._watch(pid, result, started + self.config["wall_seconds"])
+        end, code, cpu, length = self._watch(pid, result, started + wall_seconds)
         ms = 1000 * (time.monotonic() - started)
+        waited = 0.0
         if end != "exit":
+            waited = self._waited(pid)
             self._kill(pid)
+            usage = os.wait4(pid, 0)[2]
+            cpu = usage.ru_utime + usage.ru_stime
         stragglers = self._kill_others() and end == "exit"
         length = self._drain(result, length)
         os.close(result)
         if length > _MAX_REPLY:
             end = "overflow"
         self._clean_scratch()
-        return {"end": end, "code": code, "cpu": cpu, "ms": ms, "stragglers": stragglers}, length
+        return {"end": end, "code": code, "cpu": cpu, "waited": waited, "ms": ms, "stragglers": stragglers}, length
 
-    def _become_job(self, request: bytearray, result: int) -> NoReturn:
+    def _become_job(self, request: bytearray, result: int, cpu_seconds: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -155,9 +163,7 @@ class Worker:
         os.set_blocking(_RESULT_FD, True)
         os.closerange(_RESULT_FD + 1, self.isolation.NOFILE)
         os.chdir(self.isolation.SCRATCH if self.namespaced else self.scratch)
-        self.isolation.limit_resources(
-            self.config["cpu_seconds"], self.config["memory_mb"] << 20, _MAX_FILE, _PROCESSES
-        )
+        self.isolation.limit_resources(cpu_seconds, self.config["memory_mb"] << 20, _MAX_FILE, _PROCESSES)
         self.isolation.drop_privileges(self.uid)
         random.seed(0)
         pid = os.getpid()
@@ -220,6 +226,16 @@ class Worker:
                 os.close(file)
                 total += resident if include_self else max(0, resident - self.own_bytes)
         return total
+
+    def _waited(self, pid: int) -> float:
+        """Return the seconds that the job was ready to run while others ran; 0 where the kernel does not tell."""
+        path = f"/proc/{pid}/schedstat" if self.proc is None else f"{pid}/schedstat"
+        with contextlib.suppress(OSError, IndexError):
+            file = os.open(path, os.O_RDONLY, dir_fd=self.proc)
+            waited = int(os.read(file, 256).split()[1]) / 1e9
+            os.close(file)
+            return waited
+        return 0.0
 
     def _kill(self, pid: int) -> None:
         for kill in (os.killpg, os.kill):
@@ -286,8 +302,8 @@ def _send(*parts: bytes | memoryview) -> None:
             view = view[os.write(1, view) :]
 
 
-def _serve_in_namespaces(worker: Worker) -> bool:
-    """Serve from inside new namespaces and end with that worker; return False if they cannot be set up.
+def _serve_in_namespaces(worker: Worker) -> None:
+    """Serve from inside new namespaces and end with that worker; return at once if they cannot be set up.
 
     The set-up happens in a child, because a process cannot undo a half-done change of namespaces.
     """
@@ -310,7 +326,7 @@ def _serve_in_namespaces(worker: Worker) -> bool:
                     worker.namespaced = True
                     os.write(report, b"yes")
                     os.close(report)
-                    worker.serve("namespaces+rlimits")
+                    worker.serve(isolation.NAMESPACES)
                 os.close(report)
                 os.waitpid(pid, 0)
         finally:
@@ -324,40 +340,51 @@ def _serve_in_namespaces(worker: Worker) -> bool:
         if kind:
             os.write(go_on, b"ok")
     os.close(go_on)
-    works = os.read(ready, 3) == b"yes"
-    os.close(ready)
-    if works:
+    if os.read(ready, 3) == b"yes":
         for descriptor in (0, 1):
             os.dup2(worker.null, descriptor)  # only the inner worker holds the channel
+    os.close(ready)
     os.waitpid(outer, 0)
-    return works
 
 
 def main() -> None:
-    """Set up the strongest isolation that works here and serve."""
+    """Set up the isolation asked for and serve."""
     codec, isolation = importlib.import_module("values"), importlib.import_module("isolation")
     del sys.modules["values"], sys.modules["isolation"], sys.path[0]
     config = json.loads(sys.argv[1])
+    level, folder = config["level"], os.path.dirname(os.path.abspath(__file__))
     isolation.die_with_parent()
-    if os.getppid() != config["parent"]:
+    if "parent" in config and os.getppid() != config.pop("parent"):
         return
     os.umask(0o022)  # the job's user must be able to walk the private root
+    if "bubblewrap" in config:  # comes back here inside
+        program, config["uid"] = config.pop("bubblewrap"), isolation.spare_uid()
+        command = [sys.executable, "-s", "-S", "-B", os.path.abspath(__file__), json.dumps(config)]
+        isolation.enter_bubblewrap(program, folder, config["uid"], command)
     os.environ.clear()
     sys.argv[1:] = []
     for name in _PRELOAD.split():
         importlib.import_module(name)
+    builtins.exit = builtins.quit = sys.exit  # as the module site would, which -S leaves out
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("900")  # when the host runs out of memory, a job goes first
     threading.stack_size(_THREAD_STACK)
     sys.stdout.reconfigure(errors="backslashreplace")
     worker = Worker(config, codec, isolation)
-    if config["namespaces"] and worker.uid is not None and _serve_in_namespaces(worker):
+    if level == isolation.BUBBLEWRAP:
+        worker.proc = isolation.finish_bubblewrap(folder)
+        worker.namespaced = True
+        worker.serve(level)
+    if level == isolation.NAMESPACES:
+        if worker.uid is not None:
+            _serve_in_namespaces(worker)
         return
     isolation.adopt_orphans()
-    if os.geteuid() == 0 and worker.uid is not None:
+    if level == isolation.UID:
+        if os.geteuid() != 0 or worker.uid is None:
+            return
         os.chown(worker.scratch, worker.uid, worker.uid)
-        worker.serve("uid+rlimits")
-    worker.serve("rlimits")
+    worker.serve(level)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Linux isolation primitives for child.py: namespaces with a private root, privilege drop, resource limits.
+"""Linux isolation primitives: namespaces with a private root, bubblewrap, privilege drop, resource limits.
 
 Standard library only (system calls through ctypes): child.py loads this file outside the package.
 """
@@ -12,6 +12,8 @@ import resource
 import signal
 import sys
 import sysconfig
+from pathlib import PurePath
+from typing import NoReturn
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -22,6 +24,13 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT, _MS_BIND = 1, 2, 4, 
 _MS_REC, _MS_PRIVATE, _MS_RELATIME = 1 << 14, 1 << 18, 1 << 21
 _MNT_DETACH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
+
+BUBBLEWRAP = "bwrap+rlimits"  # namespaces and a private root made by bubblewrap
+NAMESPACES = "namespaces+rlimits"  # the same made here
+UID = "uid+rlimits"  # an unused user id; files that all may read, and the network, are open
+RLIMITS = "rlimits"  # the own user id: nothing but resource limits
+LEVELS = (BUBBLEWRAP, NAMESPACES, UID, RLIMITS)  # strongest first
+ISOLATED = (BUBBLEWRAP, NAMESPACES)  # levels at which a program sees neither files nor network of the machine
 
 SCRATCH = "/tmp"  # inside the private root
 NOFILE = 64
@@ -98,20 +107,14 @@ def build_private_root(root: str) -> int | None:
     Must run as pid 1 of a new pid namespace. Returns a descriptor of its /proc, which stays out of the candidate's
     reach, or None where a container forbids mounting it. Raises OSError if a mount is refused.
     """
-    # Kernel memory that RLIMIT_AS does not see: System V objects, and whatever nested namespaces would allow.
-    for name in ("user/max_user_namespaces", "kernel/shmall", "kernel/msgmni"):
-        with contextlib.suppress(OSError):  # read-only /proc/sys in some containers
-            _write(f"/proc/sys/{name}", "0")
+    _forbid_kernel_memory()
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("tmpfs", root, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     for path in ("/lib", "/lib64"):
         if os.path.islink(path):
             os.symlink(os.readlink(path), root + path)
-    bound: list[str] = []
-    for path in _readable_trees():
-        if not any(path == done or path.startswith(done + "/") for done in bound):
-            _bind_read_only(path, root + path)
-            bound.append(path)
+    for path in _outermost(_readable_trees()):
+        _bind_read_only(path, root + path)
     for path in _package_folders():
         if os.path.isdir(root + path):
             _mount("tmpfs", root + path, "tmpfs", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
@@ -134,6 +137,84 @@ def build_private_root(root: str) -> int | None:
     return proc
 
 
+def _forbid_kernel_memory() -> None:
+    """Close what RLIMIT_AS does not see: System V objects, and whatever nested namespaces would allow."""
+    for name in ("user/max_user_namespaces", "kernel/shmall", "kernel/msgmni"):
+        with contextlib.suppress(OSError):  # read-only /proc/sys in some containers
+            _write(f"/proc/sys/{name}", "0")
+
+
+def enter_bubblewrap(program: str, code: str, uid: int | None, command: list[str]) -> NoReturn:
+    """Replace this process by `program` running `command` as pid 1 of new namespaces, behind a private root.
+
+    The folder `code` is in that root as well; the ids of root and `uid` are the only ones. The command keeps the
+    capabilities inside, which `finish_bubblewrap` and `drop_privileges` need. Raises OSError.
+    """
+    words = [program, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    words += ["--die-with-parent", "--new-session", "--as-pid-1", "--cap-add", "ALL"]
+    if os.geteuid() == 0 and uid is not None:  # bubblewrap itself would map root alone, which has no process limit
+        words += ["--userns", str(_user_namespace(uid))]
+    else:
+        words += ["--unshare-user"]
+    for path in ("/lib", "/lib64"):
+        if os.path.islink(path):
+            words += ["--symlink", os.readlink(path), path]
+    bound = _outermost(_readable_trees())
+    needed = [*bound, code, *{sys.executable, os.path.realpath(sys.executable)}]
+    above = {parent for path in needed for parent in map(str, PurePath(path).parents)} - {"/", *bound} | {"/etc"}
+    for path in sorted(above):
+        words += ["--perms", "0755", "--dir", path]  # else closed to the job's user
+    for path in needed:
+        words += ["--ro-bind", path, path]
+    words += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]  # where the loader finds libpython
+    for path in sorted(_package_folders()):
+        if os.path.isdir(path) and any(path.startswith(tree + "/") for tree in bound):
+            words += ["--tmpfs", path, "--remount-ro", path]
+    words += ["--dev-bind", "/dev/null", "/dev/null", "--proc", "/proc", "--dir", SCRATCH]
+    words += ["--remount-ro", "/", "--chdir", "/", "--", *command]
+    os.execv(program, words)
+
+
+def _user_namespace(uid: int) -> int:
+    """A descriptor, to be inherited, of a new user namespace with the ids of root and `uid`."""
+    ready, report = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _call("unshare", _CLONE_NEWUSER)
+            os.write(report, b"yes")
+            signal.pause()  # until it is killed
+        finally:
+            os._exit(1)
+    os.close(report)
+    try:
+        if os.read(ready, 3) != b"yes":
+            raise PermissionError("no user namespaces here")
+        map_ids(pid, uid)
+        descriptor = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
+    finally:
+        os.close(ready)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def finish_bubblewrap(code: str) -> int:
+    """Take away what only the start needed: /proc and the folder `code`; mount SCRATCH. Returns a descriptor of /proc.
+
+    Raises OSError if bubblewrap did not leave the capabilities for it.
+    """
+    with contextlib.suppress(OSError):  # the read-only cover that bubblewrap puts on it
+        _call("umount2", b"/proc/sys", _MNT_DETACH)
+    _forbid_kernel_memory()
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    for path in ("/proc", code):
+        _call("umount2", os.fsencode(path), _MNT_DETACH)
+    mount_scratch()
+    return proc
+
+
 def mount_scratch() -> None:
     """Mount an empty writable SCRATCH."""
     _mount("tmpfs", SCRATCH, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, "size=32m,nr_inodes=4096,mode=1777")
@@ -149,6 +230,15 @@ def _readable_trees() -> list[str]:
     paths = {"/lib", "/lib64", "/usr/lib", "/usr/lib64", os.path.join(sys.base_exec_prefix, "lib")}
     paths |= {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
     return sorted(path for path in paths if os.path.isdir(path) and not os.path.islink(path))
+
+
+def _outermost(paths: list[str]) -> list[str]:
+    """Drop the paths below another one; `paths` are sorted."""
+    kept: list[str] = []
+    for path in paths:
+        if not any(path == other or path.startswith(other + "/") for other in kept):
+            kept.append(path)
+    return kept
 
 
 def _package_folders() -> set[str]:

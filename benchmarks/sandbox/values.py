@@ -1,19 +1,24 @@
 """Plain values: the JSON round trip between the trusted parent and the sandbox child, and the parent's comparison.
 
 Only exact builtin types travel (None, bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset); a
-subclass is not plain, because its `__eq__` would run the candidate's code. Standard library only: child.py loads this
-file outside the package.
+subclass is not plain, because its `__eq__` would run the candidate's code. The dictionaries of `collections` travel as
+dict, which they equal. Standard library only: child.py loads this file outside the package.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 MAX_DEPTH = 64
 MAX_SIZE = 1_000_000  # nodes + characters + integer hex digits of one value
 MAX_INT_BITS = 32_768
 
+MAX_COLLISIONS = 1000  # members of one set or keys of one dict with the same hash: more of them take quadratic time
+
+_DICTS = (dict, Counter, OrderedDict, defaultdict)
 _SEQUENCES = {list: "l", tuple: "t", set: "S", frozenset: "F"}
 _BUILDERS = {tag: kind for kind, tag in _SEQUENCES.items()}
 
@@ -81,7 +86,7 @@ def _encode(value: Any, depth: int, budget: list[int]) -> Any:
         return ["c", repr(value.real), repr(value.imag)]
     if kind in _SEQUENCES:
         return [_SEQUENCES[kind], *(_encode(item, depth + 1, budget) for item in value)]
-    if kind is dict:
+    if kind in _DICTS:
         return ["d", *([_encode(k, depth + 1, budget), _encode(v, depth + 1, budget)] for k, v in value.items())]
     raise NotPlain(kind.__name__)
 
@@ -98,9 +103,14 @@ def decode(form: Any, depth: int = 0) -> Any:
     tag, *items = form
     try:
         if tag in _BUILDERS:
-            return _BUILDERS[tag](decode(item, depth + 1) for item in items)
+            members = [decode(item, depth + 1) for item in items]
+            if tag in "SF":
+                _check_hashes(members)
+            return _BUILDERS[tag](members)
         if tag == "d":
-            return {decode(k, depth + 1): decode(v, depth + 1) for k, v in items}
+            pairs = [(decode(k, depth + 1), decode(v, depth + 1)) for k, v in items]
+            _check_hashes(k for k, _ in pairs)
+            return dict(pairs)
         if tag == "i":
             return int(*items, 16)
         if tag == "f":
@@ -117,6 +127,12 @@ def decode(form: Any, depth: int = 0) -> Any:
     except (TypeError, OverflowError) as error:
         raise ValueError(f"not an encoded value: {error}") from error
     raise ValueError("unknown tag")
+
+
+def _check_hashes(members: Iterable[Hashable]) -> None:
+    hashes = sorted(map(hash, members))
+    if any(a == b for a, b in zip(hashes, hashes[MAX_COLLISIONS:], strict=False)):
+        raise ValueError("too many equal hashes")
 
 
 def matches(value: Any, expected: Any) -> bool:

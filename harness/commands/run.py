@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the unfinished run of this specification")
     parser.add_argument("--dry-run", action="store_true", help="print specification, plan and estimates, and exit")
     parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+    add_sandbox_flag(parser)
+
+
+def add_sandbox_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of every command that may execute what a model wrote."""
+    parser.add_argument(
+        "--allow-weak-sandbox",
+        action="store_true",
+        help="execute programs although nothing but resource limits isolates them here",
+    )
+
+
+def allow_sandbox(options: argparse.Namespace) -> None:
+    """Hands the flag on, to child processes as well."""
+    if options.allow_weak_sandbox:
+        os.environ["HARNESS_ALLOW_WEAK_SANDBOX"] = "1"
 
 
 def _budget(text: str) -> dict[str, Any]:
@@ -76,6 +93,7 @@ def resolve(options: argparse.Namespace) -> specification.RunSpec:
 
 
 def run(options: argparse.Namespace) -> int:
+    allow_sandbox(options)
     spec = resolve(options)
     from harness.run import directory_for, execute, preflight
 

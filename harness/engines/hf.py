@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.engines.base import Completion, SamplingParams
+from harness.engines.base import Completion, SamplingParams, check_request
 from harness.engines.cache_decoder import CacheDecoder
 from harness.engines.llama_decoder import LlamaDecoder, supports
 from harness.engines.sampling import draw, uniforms
@@ -57,6 +57,8 @@ class HFEngine:
     transformers did not make, such as a PEFT or DDP wrapper.
     """
 
+    own_weights = False
+
     def __init__(self, model: PreTrainedModel, batch_size: int = 256) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give at least 1.")
@@ -80,7 +82,9 @@ class HFEngine:
         the numbers of prompts and seeds differ, a seed is outside [0, 2**63), a prompt is empty, has an id outside
         the vocabulary or leaves no room for `max_tokens` in the model's `max_position_embeddings`.
         """
-        self._check(prompts, seeds, params, eos_ids)
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        check_request(prompts, seeds, params, eos_ids, vocabulary, positions)
         done: list[Completion | None] = [None] * len(prompts)
         # Similar lengths together save padding; equal prompts side by side share their prefill.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), tuple(prompts[i])))
@@ -120,28 +124,6 @@ class HFEngine:
     def close(self) -> None:
         """Give cached device memory back; the model belongs to the caller."""
         self.sleep()
-
-    def _check(
-        self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], params: SamplingParams, eos_ids: Sequence[int]
-    ) -> None:
-        if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; give one seed per prompt.")
-        if any(not 0 <= seed < 2**63 for seed in seeds):
-            raise ValueError("A seed is outside [0, 2**63); give non-negative 63-bit integers.")
-        vocabulary = self.model.get_input_embeddings().weight.shape[0]
-        if any(not 0 <= token < vocabulary for token in eos_ids):
-            raise ValueError(f"An end-of-sequence id is outside the vocabulary of {vocabulary}; check eos_ids.")
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        for i, prompt in enumerate(prompts):
-            if len(prompt) == 0:
-                raise ValueError(f"Prompt {i} is empty; give at least one token, for instance the model's BOS.")
-            if min(prompt) < 0 or max(prompt) >= vocabulary:
-                raise ValueError(f"Prompt {i} has an id outside the vocabulary of {vocabulary}; check the tokenizer.")
-            if limit is not None and len(prompt) + params.max_tokens > limit:
-                raise ValueError(
-                    f"Prompt {i} has {len(prompt)} tokens, which with max_tokens {params.max_tokens} is more than the "
-                    f"model's {limit} positions; shorten the prompt or lower max_tokens."
-                )
 
     def _decode(
         self,

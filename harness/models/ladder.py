@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,18 +92,35 @@ def load(ref: ModelRef, device: str) -> tuple[PreTrainedModel, PreTrainedTokeniz
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    try:
+    with _loading(ref):
         tokenizer = AutoTokenizer.from_pretrained(ref.location, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
             ref.location, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
+    return model.to(device), tokenizer
+
+
+def load_tokenizer(ref: ModelRef) -> tuple[dict[str, Any], PreTrainedTokenizerBase]:
+    """The model's configuration and its tokenizer, without weights."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    with _loading(ref):
+        config = AutoConfig.from_pretrained(ref.location, trust_remote_code=False).to_dict()
+        tokenizer = AutoTokenizer.from_pretrained(ref.location, trust_remote_code=False)
+    return config, tokenizer
+
+
+@contextmanager
+def _loading(ref: ModelRef) -> Iterator[None]:
+    """What cannot be loaded is a user's error."""
+    try:
+        yield
     except OSError as problem:
         first = str(problem).strip().splitlines()[0]
         raise ValueError(
             f"model {ref.name!r} ({ref.location}) could not be loaded: {first} "
             "Download it on a machine with network, or name a local directory."
         ) from None
-    return model.to(device), tokenizer
 
 
 def shape(config: Mapping[str, Any]) -> dict[str, int]:

@@ -7,11 +7,12 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.sandbox import VERSION, Job, Sandbox
+from benchmarks.sandbox import LEVELS, VERSION, Job, Sandbox
 
 SOURCE = """
 from collections import Counter
@@ -21,11 +22,11 @@ def most_common(words, n):
 """
 
 
-def measure(workers: int, num_jobs: int) -> dict[str, object]:
-    """Return the throughput of `num_jobs` jobs of five calls each."""
+def measure(workers: int, num_jobs: int, levels: Sequence[str] = LEVELS) -> dict[str, object]:
+    """Return the throughput of `num_jobs` jobs of five calls each, under the first level that works."""
     inputs = tuple((["a", "b", "a", "c"] * i, 2) for i in range(1, 6))
     begin = time.perf_counter()
-    with Sandbox(workers=workers) as sandbox:
+    with Sandbox(workers=workers, levels=levels) as sandbox:
         start_ms = 1000 * (time.perf_counter() - begin)
         begin = time.perf_counter()
         outcomes = sandbox.run([Job(SOURCE, "most_common", inputs)] * num_jobs)
@@ -46,5 +47,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--level", choices=LEVELS, help="isolation level (default: the strongest that works)")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.workers, arguments.jobs)))
+    levels = (arguments.level,) if arguments.level else LEVELS
+    print(json.dumps(measure(arguments.workers, arguments.jobs, levels)))

@@ -35,6 +35,18 @@ def say(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return call
 
 
+@pytest.fixture(autouse=True)
+def same_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations run in this process, which has everything loaded; their own process has tests of its own."""
+    from harness import evaluation_run, supervisor
+    from harness.commands.evaluate import prepare
+
+    def evaluate(options: Any, directory: Any, deadline: float, say: Any, report: Any) -> None:
+        evaluation_run.execute(prepare(options)[0], options.split, directory, say, report)
+
+    monkeypatch.setattr(supervisor, "evaluate", evaluate)
+
+
 @pytest.fixture(scope="session")
 def finished(make_spec: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Really trained runs: gac and sft finished, gac with seed 1 as a kill after two steps would leave it."""

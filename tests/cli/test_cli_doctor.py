@@ -90,12 +90,12 @@ def test_models_lists_every_name_and_what_was_measured(
     assert "7.62B" in rows["7b"] and "32,768" in rows["7b"]
 
 
-def test_strategies_lists_all_with_their_sources(say: Callable[..., Any]) -> None:
+def test_strategies_lists_all_with_their_parity(say: Callable[..., Any]) -> None:
     out = say("strategies").out
     for name in strategies.names():
         cls = strategies.get(name)
         (line,) = [line for line in out.splitlines() if line.startswith(f"{name} ")]
-        assert all(text in line for text in (cls.kind, cls.summary, cls.source))
+        assert all(text in line for text in (cls.kind, cls.summary, cls.parity))
 
 
 @pytest.mark.parametrize("name", strategies.names())

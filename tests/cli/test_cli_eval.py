@@ -69,7 +69,8 @@ def test_table_holds_the_numbers(say: Callable[..., Any], tiny: Path, tmp_path: 
     rows = [line.split() for line in said.out.splitlines() if line.startswith("math  ")]
     assert [row[:4] for row in rows] == [["math", "eval", "6", "2"], ["math", "ood", "6", "2"]]
     assert rows[0][4] == f"{100 * summary['avg_at_k']:.1f}"
-    assert rows[0][7:] == [f"{100 * summary['truncated']:.1f}", f"{100 * summary['no_answer']:.1f}"]
+    assert rows[0][7] == f"{100 * summary['cons_at_k']:.1f}"
+    assert rows[0][8:] == [f"{100 * summary['truncated']:.1f}", f"{100 * summary['no_answer']:.1f}"]
 
 
 def test_ood_alone(say: Callable[..., Any], tiny: Path, tmp_path: Path) -> None:
