@@ -90,8 +90,8 @@ def flatten(spec: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def group_runs(runs: Sequence[Run]) -> list[Row]:
     """One row for all runs that differ in nothing but the seed (and how they were executed), in label order.
 
-    A label is the strategy, or the name that a matrix gave to the arm, with the settings that differ between the rows of
-    that name, and with the experiment, model and budget where these differ between any rows.
+    A label is the strategy, or the name that a matrix gave to the arm, with the settings that differ between the rows
+    of that name, and with the experiment, model and budget where these differ between any rows.
     """
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:

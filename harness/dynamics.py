@@ -210,7 +210,9 @@ def arms_of(runs: Sequence[Steered]) -> list[Arm]:
     loaded = []
     for run in runs:
         path = run.path.resolve()
-        loaded.append(compare_load.Run(path.parent.name, path.name, compare_load.completed(dict(run.spec)), empty, empty, {}))
+        loaded.append(
+            compare_load.Run(path.parent.name, path.name, compare_load.completed(dict(run.spec)), empty, empty, {})
+        )
     steered = {id(one): run for one, run in zip(loaded, runs, strict=True)}
     rows = [(row.label, [steered[id(run)] for run in row.runs]) for row in group_runs(loaded)]
     named = Counter(arm for _, members in rows for arm in {run.arm for run in members})

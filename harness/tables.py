@@ -126,7 +126,8 @@ def _scores(comparison: Comparison, split: str) -> Table:
     share = f"{100 * comparison.level:g}%"
     first = (
         f"avg@k in percent at the last evaluation, +/- half-width of the {share} interval over seeds and problems "
-        "(`harness.statistics`, validated by `harness validate-statistics`); mean = unweighted over suites; gain and difference are paired by problem and seed."
+        "(`harness.statistics`, validated by `harness validate-statistics`); mean = unweighted over suites; gain and "
+        "difference are paired by problem and seed."
     )
     title = "Scores" if split == "eval" else f"Scores, split {split}"
     return Table(_name("scores", split), title, columns, cells, _notes(comparison, cells, first))

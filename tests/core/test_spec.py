@@ -11,7 +11,6 @@ import pytest
 
 from harness.spec import RunSpec, build, load, override
 
-
 # these have parsers and tests of their own
 OTHERS = ("pyproject.toml", "reports/testbed.toml")
 
