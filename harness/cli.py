@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from importlib import import_module
 
@@ -29,7 +30,7 @@ VERBS = {
     "pretrain": ("harness.commands.pretrain", "train an embedded model from scratch"),
 }
 EXAMPLE = "harness run --strategy gac --model 1m"
-EXIT_USER, EXIT_INTERRUPT = 2, 130
+EXIT_FAILED, EXIT_USER, EXIT_INTERRUPT = 1, 2, 130
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,6 +83,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = verb.parse_args(chosen.rest)
     try:
         return module.run(options)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away: nothing left to say
+        return 0
+    except OSError as problem:
+        # a full disk is nobody's bug; what was written is intact
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = f": {problem.filename}" if problem.filename else ""
+        print(f"harness {chosen.verb}: {problem.strerror}{place}", file=sys.stderr)
+        return EXIT_FAILED
     except ValueError as problem:
         # a user's error is one sentence; anything else is ours and keeps its traceback
         if not is_user_error(problem):
@@ -91,9 +102,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return EXIT_INTERRUPT
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away: nothing left to say
-        return 0
 
 
 def is_user_error(problem: ValueError) -> bool:

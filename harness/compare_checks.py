@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from harness.compare_load import Evaluation, Run
 from harness.compare_rows import Row, flatten
 
 TOLERANCE = 1.10
@@ -27,7 +28,7 @@ def refusals(rows: Sequence[Row]) -> list[str]:
     if len(suite_sets) > 1:
         reasons.append(f"The runs were evaluated on different suites: {' against '.join(suite_sets)}.")
     for suite in sorted({suite for run in runs for suite, _ in run.evaluations}):
-        found = [result for run in runs for (name, _), result in run.evaluations.items() if name == suite]
+        found = [result for _, result in _results(runs, suite)]
         graders = sorted({f"{grader} {version}" for result in found for grader, version in result.graders})
         # One suite may use several graders; the same grader in two versions is what changes verdicts.
         grader_sets = {result.graders for result in found}
@@ -37,6 +38,15 @@ def refusals(rows: Sequence[Row]) -> list[str]:
         hashes = sorted({str(result.data_hash or "not recorded") for result in found})
         if len(hashes) > 1:
             reasons.append(f"The problem data of {suite} differ: {' against '.join(value[:12] for value in hashes)}.")
+        for split in ("eval", "ood"):
+            asked = [(run.name, result.ids(split)) for run, result in _results(runs, suite) if result.ids(split)]
+            other = next((pair for pair in asked if pair[1] != asked[0][1]), None)
+            if other is not None:
+                (first, ids), (second, others) = asked[0], other
+                reasons.append(
+                    f"The {split} problems of {suite} are not the same in {first} and {second}: "
+                    f"{len(ids ^ others)} are in one of them only, such as {min(ids ^ others)}."
+                )
     for row in rows:
         repeated = sorted(seed for seed, count in Counter(row.seeds).items() if count > 1)
         if repeated:
@@ -107,6 +117,10 @@ def evaluation_warnings(rows: Sequence[Row]) -> list[str]:
     if len(sandboxes) > 1:
         warnings.append(f"The sandboxes differ: {_listed(sandboxes)}.")
     return warnings
+
+
+def _results(runs: Sequence[Run], suite: str) -> list[tuple[Run, Evaluation]]:
+    return [(run, result) for run in runs for (name, _), result in run.evaluations.items() if name == suite]
 
 
 def _by_value(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,10 @@ class Evaluation:
     sandboxes: frozenset[str]
     data_hash: str | None
     ledger: dict[str, float]
+
+    def ids(self, split: str) -> frozenset[str]:
+        """Ids of the problems of a split."""
+        return frozenset(self.problems.index[self.problems["split"] == split])
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ def _evaluation(file: Path, summary: dict[str, Any]) -> Evaluation:
     rows = list({(row["problem"], row["sample"]): row for row in _read_lines(file)}.values())
     if not rows:
         raise ValueError(f"{file} is empty; evaluate the run again.")
+    _check_complete(file, rows, summary)
     frame = pd.DataFrame(
         {
             "problem": [row["problem"] for row in rows],
@@ -167,6 +173,39 @@ def _evaluation(file: Path, summary: dict[str, Any]) -> Evaluation:
         data_hash=summary.get("data_hash"),
         ledger={key: float(value) for key, value in summary.get("at", {}).items() if value is not None},
     )
+
+
+def _check_complete(file: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+    """ValueError unless there are k samples of each of the n problems of the summary, with scores that are numbers."""
+    samples = Counter(row["problem"] for row in rows)
+    expected = sum(block["n"] for block in (summary, summary.get("ood", {})) if "n" in block)
+    if expected and len(samples) != expected:
+        raise ValueError(
+            f"{file} has verdicts on {len(samples)} different problems, but {expected} were evaluated: problem ids are "
+            "missing or duplicated, so evaluate the run again."
+        )
+    k = summary.get("k") or summary.get("ood", {}).get("k")
+    wrong = next((problem for problem, count in samples.items() if k and count != k), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{file} has {samples[wrong]} samples of problem {wrong} instead of {k}: samples are missing or its id is "
+            "duplicated, so evaluate the run again."
+        )
+    for problem, splits in _splits(rows).items():
+        if len(splits) > 1:
+            raise ValueError(
+                f"{file} has problem {problem} in the splits {' and '.join(sorted(splits))}: the id is duplicated."
+            )
+    for row in rows:
+        if row["score"] is not None and not math.isfinite(row["score"]):
+            raise ValueError(f"{file} has the score {row['score']} for problem {row['problem']}: rescore the run.")
+
+
+def _splits(rows: list[dict[str, Any]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row["problem"], set()).add(row.get("split", "eval"))
+    return found
 
 
 def _read_json(path: Path) -> dict[str, Any]:

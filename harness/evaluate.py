@@ -13,7 +13,7 @@ from benchmarks.base import Problem, Suite
 from harness.data import Renderer, evaluation_suites
 from harness.engines.base import Completion, Engine, SamplingParams, Streaming
 from harness.evaluation_plan import plan_for
-from harness.scores import by_family, summarise, verdict_row
+from harness.scores import by_family, repetition, summarise, verdict_row
 from harness.seeds import seed_for
 from harness.spec import RunSpec
 from harness.store import RunDir, append_lines, keep_lines, read_lines
@@ -103,18 +103,32 @@ class Evaluator:
             if not problems and not harder:
                 continue
             verdicts = self._suite(directory, suite, problems + harder, fraction)
+            generations = read_lines(directory.generations(suite.name, fraction))
             summary: dict[str, Any] = {}
             for split, chosen in (("eval", problems), ("ood", harder)):
                 if chosen:
                     plan = plan_for(self.spec.eval, suite)
                     found = {**summarise(verdicts, split, plan.k), "data_hash": data_hash(chosen)}
+                    label = suite.name if split == "eval" else f"{suite.name} {split}"
+                    found["repeated"] = self._repeated(label, generations, chosen) if plan.temperature > 0 else None
                     if suite.presets:
                         found |= by_family(verdicts, split, suite.macro)
                     summary.update(found if split == "eval" else {"ood": found})
-                    label = suite.name if split == "eval" else f"{suite.name} {split}"
                     self.notify(f"  {label:10s} {100 * (found['avg_at_k'] or 0):5.1f}%")
             summaries[suite.name] = summary
         return summaries
+
+    def _repeated(self, label: str, generations: list[dict[str, Any]], problems: list[Problem]) -> float | None:
+        """Share of problems with several samples whose samples repeat each other; warns of what looks like a fault."""
+        ids = {problem.id for problem in problems}
+        found = repetition([row for row in generations if row["problem"] in ids])
+        if found.suspicious:
+            what = f"two samples of one seed in {found.seeds}" if found.seeds else f"one text only in {found.texts}"
+            self.notify(
+                f"warning: {label}: {what} of {found.problems} problems with several samples: they are no independent "
+                "draws, check the engine's seeds and temperature"
+            )
+        return found.share
 
     def _suite(self, directory: RunDir, suite: Suite, problems: list[Problem], fraction: float) -> list[dict[str, Any]]:
         plan = plan_for(self.spec.eval, suite)

@@ -16,13 +16,16 @@ from benchmarks.graders.answers import number
 from harness.stats import avg_at_k, clustered_standard_error, cons_at_k, pass_at_k
 
 KS = (1, 2, 4, 8, 16, 32, 64)
+SPEAKING = 16  # tokens from which on equal independent samples are remarkable: short answers are often the same
 
 Row = dict[str, Any]
 
 
 def verdict_row(problem: Problem, generation: Row, verdict: Verdict) -> Row:
-    """What is stored of one graded sample."""
+    """What is stored of one graded sample. A score that is no finite number is none: the grader failed."""
     details = asdict(verdict)
+    if verdict.score is not None and not math.isfinite(verdict.score):
+        details |= {"status": "infra", "score": None}
     return {
         "problem": generation["problem"],
         "sample": generation["sample"],
@@ -139,6 +142,44 @@ def summarise(verdicts: Sequence[Row], split: str, k: int) -> dict[str, Any]:
         "mean_tokens": None if None in lengths else sum(value for value in lengths if value is not None) / samples,
         "statuses": dict(sorted(statuses.items())),
     }
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Problems whose samples are not independent draws. `problems`: those with several samples.
+
+    seeds: two samples have the same seed; texts: all samples are one text of `SPEAKING` tokens or more; repeated: one
+    of the two; short: all samples are one shorter text, which says nothing.
+    """
+
+    problems: int
+    seeds: int
+    texts: int
+    repeated: int
+    short: int
+
+    @property
+    def share(self) -> float | None:
+        return self.repeated / self.problems if self.problems else None
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether seeds occur twice, or every problem that can tell has one text only."""
+        return self.seeds > 0 or 0 < self.texts == self.problems - self.short
+
+
+def repetition(generations: Sequence[Row]) -> Repetition:
+    """Of stored samples, which were drawn at a temperature above 0."""
+    rows: dict[str, dict[int, Row]] = {}
+    for row in generations:
+        rows.setdefault(row["problem"], {})[row["sample"]] = row
+    several = [list(samples.values()) for samples in rows.values() if len(samples) > 1]
+    same_seed = [len({row["seed"] for row in samples}) < len(samples) for samples in several]
+    one_text = [len({row["text"] for row in samples}) == 1 for samples in several]
+    long = [min(row["n_tokens"] for row in samples) >= SPEAKING for samples in several]
+    texts = [one and speaking for one, speaking in zip(one_text, long, strict=True)]
+    repeated = sum(seed or text for seed, text in zip(same_seed, texts, strict=True))
+    return Repetition(len(several), sum(same_seed), sum(texts), repeated, sum(one_text) - sum(texts))
 
 
 def by_family(verdicts: Sequence[Row], split: str, macro: bool) -> dict[str, Any]:

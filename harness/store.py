@@ -5,6 +5,7 @@ manifest.json metrics.jsonl timing.jsonl generations/ verdicts/ evaluation.json 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 SCHEMA = 1
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the file system, or the user's share of it
+
+
+class DiskFull(OSError, ValueError):
+    """One sentence for the user, with the directory. A ValueError as well: it is shown like other users' errors."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -147,7 +156,10 @@ class RunDir:
 
     @contextmanager
     def writer(self) -> Iterator[None]:
-        """Holds the directory's lock; ValueError if another process has it."""
+        """Holds the directory's lock; ValueError if another process has it.
+
+        DiskFull if there is no space left while it is held.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         stream = open(self.path / "run.lock", "a+")  # noqa: SIM115 - held open on purpose
         try:
@@ -164,6 +176,14 @@ class RunDir:
             stream.flush()
             self._lock = stream
             yield
+        except OSError as problem:
+            if problem.errno not in FULL:
+                raise
+            raise DiskFull(
+                problem.errno,
+                f"{os.strerror(problem.errno)} while {self.path} was being written: free some space and continue with "
+                "the same command, with --resume for a run; everything that was finished is kept",
+            ) from problem
         finally:
             self._lock = None
             stream.close()

@@ -18,10 +18,10 @@ SMALL = {
     "experiment": "every",
     "budget": {"limit": STEPS},
     "data": {"suites": ["math"], "levels": [1], "problems": 100},
-    "train": {"prompts": 2, "group": 4, "demos": 3},
-    "rollout": {"max_tokens": 32},
+    "train": {"prompts": 2, "group": 3, "demos": 2},
+    "rollout": {"max_tokens": 24},
     "eval": {"fractions": []},
-    "probe": {"every": 10, "prompts": 8},
+    "probe": {"every": 15, "prompts": 4},
     "runtime": {"threads": 1, "checkpoint_every": STEPS},
 }
 
