@@ -34,8 +34,11 @@ STEPS = 10  # of the false position method; p is right to 1e-9 of itself
 
 
 def exponent(df: float) -> float:
-    """p of the module docstring for `df` degrees of freedom of the scarce part; 10 at df 1, towards 2 as df grows."""
-    return 2.0 + 8.0 / df**2
+    """p of the module docstring for `df` degrees of freedom of the scarce part; 10 at df 1, towards 2 as df grows.
+
+    Infinite without any: the larger part alone counts.
+    """
+    return 2.0 + 8.0 / df**2 if df > 0 else np.inf
 
 
 def half_width(parts: Components, level: float = 0.95) -> np.ndarray:

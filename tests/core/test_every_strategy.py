@@ -18,7 +18,7 @@ SMALL = {
     "experiment": "every",
     "budget": {"limit": STEPS},
     "data": {"suites": ["math"], "levels": [1], "problems": 100},
-    "train": {"prompts": 2, "group": 3, "demos": 2},
+    "train": {"prompts": 2, "group": 4, "demos": 2},
     "rollout": {"max_tokens": 24},
     "eval": {"fractions": []},
     "probe": {"every": 15, "prompts": 4},
