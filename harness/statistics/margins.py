@@ -38,7 +38,8 @@ def exponent(df: float) -> float:
 
     Infinite without any: the larger part alone counts.
     """
-    return 2.0 + 8.0 / df**2 if df > 0 else np.inf
+    with np.errstate(divide="ignore"):
+        return 2.0 + 8.0 / np.square(df, dtype=float)
 
 
 def half_width(parts: Components, level: float = 0.95) -> np.ndarray:
