@@ -228,14 +228,19 @@ class Worker:
         return total
 
     def _waited(self, pid: int) -> float:
-        """Return the seconds that the job was ready to run while others ran; 0 where the kernel does not tell."""
-        path = f"/proc/{pid}/schedstat" if self.proc is None else f"{pid}/schedstat"
-        with contextlib.suppress(OSError, IndexError):
-            file = os.open(path, os.O_RDONLY, dir_fd=self.proc)
-            waited = int(os.read(file, 256).split()[1]) / 1e9
-            os.close(file)
-            return waited
-        return 0.0
+        """Return the seconds that the job's threads were ready to run while others ran; 0 where the kernel is silent."""
+        base = "/proc/" if self.proc is None else ""
+        waited = 0.0
+        with contextlib.suppress(OSError, IndexError):  # the job, or one of its threads, ended meanwhile
+            tasks = os.open(f"{base}{pid}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.proc)
+            try:
+                for name in os.listdir(tasks):
+                    file = os.open(f"{name}/schedstat", os.O_RDONLY, dir_fd=tasks)
+                    waited += int(os.read(file, 256).split()[1]) / 1e9
+                    os.close(file)
+            finally:
+                os.close(tasks)
+        return waited
 
     def _kill(self, pid: int) -> None:
         for kill in (os.killpg, os.kill):
