@@ -228,7 +228,7 @@ class Worker:
         return total
 
     def _waited(self, pid: int) -> float:
-        """Return the seconds that the job's threads were ready to run while others ran; 0 where the kernel is silent."""
+        """Return the seconds that the job's threads were ready to run while others ran; 0 where the kernel is mum."""
         base = "/proc/" if self.proc is None else ""
         waited = 0.0
         with contextlib.suppress(OSError, IndexError):  # the job, or one of its threads, ended meanwhile
