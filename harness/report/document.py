@@ -1,4 +1,4 @@
-"""A finished report before it is written: blocks in reading order. Every form (Markdown, LaTeX, HTML) is made of this."""
+"""A finished report before it is written: blocks in reading order, of which Markdown, LaTeX and HTML are made."""
 
 from __future__ import annotations
 

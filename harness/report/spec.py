@@ -1,28 +1,28 @@
 """The specification of a report: frozen, typed; unknown keys are errors. Reading it imports neither torch nor pandas.
 
-    title = "..."
-    summary = "..."                        # Markdown, above everything
-    level = 0.95                           # of all intervals
+title = "..."
+summary = "..."                        # Markdown, above everything
+level = 0.95                           # of all intervals
 
-    [sources.main]                         # each source is one comparison of runs that may stand side by side
-    path = "../results/published/x"        # relative to the file; a results directory, an experiment or a pack
-    label = "1m, equal FLOPs"
-    baseline = "sft"                       # strategy or arm that the others are compared with
-    strategies = ["sft", "gac"]            # only these strategies or arms; default all
-    force = false                          # compare what is not comparable; every output says so
+[sources.main]                         # each source is one comparison of runs that may stand side by side
+path = "../results/published/x"        # relative to the file; a results directory, an experiment or a pack
+label = "1m, equal FLOPs"
+baseline = "sft"                       # strategy or arm that the others are compared with
+strategies = ["sft", "gac"]            # only these strategies or arms; default all
+force = false                          # compare what is not comparable; every output says so
 
-    [[item]]                               # in reading order
-    kind = "heading"                       # heading, text, table or figure
-    text = "Main result"
+[[item]]                               # in reading order
+kind = "heading"                       # heading, text, table or figure
+text = "Main result"
 
-    [[item]]
-    kind = "table"
-    show = "scores"                        # which table: report.tables.TABLES
-    name = "main"                          # stem of its files
-    sources = ["main"]                     # default: all
-    title = "..."
-    caption = "..."
-    options = { split = "ood" }            # of this kind of table, checked by it
+[[item]]
+kind = "table"
+show = "scores"                        # which table: report.tables.TABLES
+name = "main"                          # stem of its files
+sources = ["main"]                     # default: all
+title = "..."
+caption = "..."
+options = { split = "ood" }            # of this kind of table, checked by it
 """
 
 from __future__ import annotations
