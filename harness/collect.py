@@ -148,7 +148,7 @@ class Collector:
             mine = [i for i, tokens in enumerate(room) if tokens == limit]
             params = SamplingParams(max_tokens=limit, temperature=rollout.temperature)
             sampled = self.engine.sample(
-                [contexts[i] for i in mine], [seeds[i] for i in mine], params, (self.renderer.eos,)
+                [contexts[i] for i in mine], [seeds[i] for i in mine], params, self.renderer.ends
             )
             found.update(zip(mine, sampled, strict=True))
         return [found[i] for i in range(len(contexts))]

@@ -26,9 +26,14 @@ INSTRUCTION = "\n\nSolve step by step. End with '#' followed by the final answer
 
 
 class Renderer:
-    """Prompts and responses as token ids, the same for training and evaluation."""
+    """Prompts and responses as token ids, the same for training and evaluation.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, style: str, embedded: bool, context: int) -> None:
+    ends: ids besides the tokenizer's EOS at which a sampled response ends; demonstrations end with EOS.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, style: str, embedded: bool, context: int, ends: Sequence[int] = ()
+    ) -> None:
         if style == "auto":
             style = "plain" if embedded or not tokenizer.chat_template else "chat"
         if style == "chat" and not tokenizer.chat_template:
@@ -39,6 +44,7 @@ class Renderer:
         self.style = style
         self.context = context
         self.eos = int(tokenizer.eos_token_id)
+        self.ends = tuple(dict.fromkeys((self.eos, *ends)))
 
     def prompt(self, problem: Problem, hint: str = "") -> tuple[int, ...]:
         """Token ids of the prompt, with at most one BOS. `hint`: the beginning of a solution that it shows.

@@ -183,7 +183,7 @@ class Evaluator:
         self, prompts: list[tuple[int, ...]], seeds: list[int], params: SamplingParams, stops: Sequence[str]
     ) -> Iterator[Piece]:
         """The samples as they are finished, in pieces that are not empty."""
-        eos = (self.renderer.eos,)
+        eos = self.renderer.ends
         if isinstance(self.engine, Streaming):
             pieces = self.engine.stream(prompts, seeds, params, eos, self._ended(stops))
         else:

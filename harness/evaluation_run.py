@@ -166,7 +166,8 @@ def _load(chosen: Target) -> tuple[Renderer, Engine]:
     else:
         model, tokenizer = ladder.load(chosen.ref, device)
         config, engine = model.config.to_dict(), factory.of_model(model)
-    return Renderer(tokenizer, spec.data.style, chosen.embedded, int(config["max_position_embeddings"])), engine
+    context, ends = int(config["max_position_embeddings"]), ladder.end_ids(chosen.ref, config)
+    return Renderer(tokenizer, spec.data.style, chosen.embedded, context, ends), engine
 
 
 def _amounts(evaluator: Evaluator, directory: RunDir, ood: bool, own: bool) -> tuple[int, int]:

@@ -30,7 +30,7 @@ class Probe:
         prompts = [self.collector.renderer.prompt(problem) for problem in problems]
         params = SamplingParams(max_tokens=self.spec.rollout.max_tokens, temperature=self.spec.rollout.temperature)
         seeds = [seed_for("probe", self.spec.seed, index, problem.id) for problem in problems]
-        completions = self.collector.engine.sample(prompts, seeds, params, (self.collector.renderer.eos,))
+        completions = self.collector.engine.sample(prompts, seeds, params, self.collector.renderer.ends)
         rows = [
             self.collector.rollout_row(problem, i, completion, 0.0)
             for i, (problem, completion) in enumerate(zip(problems, completions, strict=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from harness import checkpoint
 from harness.collect import Collector
@@ -287,6 +287,7 @@ class Trainer:
         def beside(path: Path) -> None:
             self.model.config.save_pretrained(path)
             self.renderer.tokenizer.save_pretrained(path)
+            GenerationConfig(eos_token_id=list(self.renderer.ends)).save_pretrained(path)
 
         keep = self.spec.runtime.keep_checkpoints
         checkpoint.save(self.directory.checkpoints, self.index, tensors, state, keep, beside)

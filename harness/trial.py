@@ -76,7 +76,7 @@ def try_out(spec: RunSpec, ref: ladder.ModelRef) -> Rates:
         chosen = [problem for problem in problems[:n] for _ in range(group)]
         params = SamplingParams(max_tokens=longest, temperature=spec.rollout.temperature)
         prompts = [renderer.prompt(problem) for problem in chosen]
-        return chosen, engine.sample(prompts, list(range(len(chosen))), params, (renderer.eos,))
+        return chosen, engine.sample(prompts, list(range(len(chosen))), params, renderer.ends)
 
     sample(TRIAL_PROMPTS, 4)  # the first calls set libraries up
     few_seconds, (_, few) = _best(lambda: sample(TRIAL_PROMPTS // 8, spec.rollout.max_tokens))

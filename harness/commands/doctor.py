@@ -175,7 +175,7 @@ def _models() -> Iterator[Line]:
             continue
         renderer = Renderer(tokenizer, "plain", True, int(model.config.max_position_embeddings))
         params = SamplingParams(max_tokens=64, temperature=0.0)
-        answer = HFEngine(model).sample([renderer.prompt(problem)], [0], params, (renderer.eos,))[0]
+        answer = HFEngine(model).sample([renderer.prompt(problem)], [0], params, renderer.ends)[0]
         text = renderer.text(answer.tokens)
         verdict = suite.grade([problem], [text])[0]
         said = f"{name}: {terminal.count(model.num_parameters())} parameters; {problem.prompt!r} -> {text!r}"

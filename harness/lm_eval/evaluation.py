@@ -162,19 +162,8 @@ def _model(chosen: Target, directory: RunDir, report: Report, guard: Guard) -> H
     else:
         model, tokenizer = ladder.load(chosen.ref, device)
         config, engine = model.config.to_dict(), factory.of_model(model)
-    context, ends = int(config["max_position_embeddings"]), _ends(chosen.ref.location, config)
+    context, ends = int(config["max_position_embeddings"]), ladder.end_ids(chosen.ref, config)
     return HarnessLM(engine, tokenizer, context, model, ends, spec.eval.seed, Answers(directory), report, guard)
-
-
-def _ends(location: str, config: Mapping[str, Any]) -> list[int]:
-    """The ids that end a response by the model's generation config, which lm-eval's own models follow."""
-    from transformers import GenerationConfig
-
-    try:
-        ids = GenerationConfig.from_pretrained(location).eos_token_id
-    except OSError:  # it has none
-        ids = config.get("eos_token_id")
-    return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
 def _store(directory: RunDir, found: Mapping[str, Any]) -> None:

@@ -110,6 +110,20 @@ def load_tokenizer(ref: ModelRef) -> tuple[dict[str, Any], PreTrainedTokenizerBa
     return config, tokenizer
 
 
+def end_ids(ref: ModelRef, config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The ids that end a response by the model's generation config, or by its configuration where it has none.
+
+    Chat models often name more than the tokenizer's EOS (Qwen2.5-Instruct: <|im_end|> and <|endoftext|>).
+    """
+    from transformers import GenerationConfig
+
+    try:
+        ids = GenerationConfig.from_pretrained(ref.location).eos_token_id
+    except OSError:  # it has none
+        ids = config.get("eos_token_id")
+    return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)
+
+
 @contextmanager
 def _loading(ref: ModelRef) -> Iterator[None]:
     """What cannot be loaded is a user's error."""

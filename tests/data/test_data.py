@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 import pytest
+from transformers import GenerationConfig
 
 from benchmarks import registry
 from benchmarks.base import Problem
@@ -15,6 +16,7 @@ from benchmarks.corpus import MANNERS
 from benchmarks.corpus import stream as corpus_stream
 from harness.data import Feed, Renderer, TrainingData, evaluation_suites
 from harness.evaluate import Evaluator
+from harness.models import ladder
 from harness.models.tokenizer import CHARACTERS, character_tokenizer
 from harness.seeds import chance, permutation
 from strategies.base import Role
@@ -80,6 +82,17 @@ def test_chat_style_asks_for_the_marked_answer(tokenizer):
     assert "'#'" in chat.text(chat.prompt(problem))
     assert Renderer(tokenizer, "auto", False, 1024).style == "chat"
     assert Renderer(tokenizer, "auto", True, 1024).style == "plain"
+
+
+def test_a_response_ends_at_every_id_that_the_model_names(tokenizer, tmp_path):
+    ref = ladder.ModelRef("m", str(tmp_path), "local")
+    assert ladder.end_ids(ref, {}) == ()
+    assert ladder.end_ids(ref, {"eos_token_id": 7}) == (7,)
+    GenerationConfig(eos_token_id=[5, 6]).save_pretrained(tmp_path)
+    assert ladder.end_ids(ref, {"eos_token_id": 7}) == (5, 6)
+    eos = tokenizer.eos_token_id
+    assert Renderer(tokenizer, "plain", True, 1024).ends == (eos,)
+    assert Renderer(tokenizer, "plain", True, 1024, (9, eos)).ends == (eos, 9)
 
 
 def test_tokenizers_that_cannot_work_are_refused():
