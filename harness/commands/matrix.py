@@ -17,13 +17,16 @@ from harness.matrix_run import LocalPool, Pool, drive
 from harness.matrix_view import View, failures, totals
 from harness.models import ladder
 
+EXIT_INTERRUPT = 130
 EXAMPLE = """harness matrix reports/matrices/study-1m.toml --dry-run
   harness matrix reports/matrices/study-1m.toml --jobs 2
   harness matrix my-matrix.toml --on ray --gpus-per-cell 1 --retries 2"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="TOML file: base, axes, arms (see the README)")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="TOML files: base, axes, arms (see the README); one by one"
+    )
     parser.add_argument(
         "--jobs",
         type=int,
@@ -50,12 +53,20 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--gpus-per-cell is for --on ray: local cells share the devices that they find")
     if options.retries < 0 or (options.gpus_per_cell or 0.0) < 0:
         raise ValueError("--retries and --gpus-per-cell must not be negative")
-    matrix = load(options.file)
-    jobs, at_once = prepare(expand(matrix, options.results), options.results, options.jobs)
-    if options.dry_run:
-        _describe(jobs, at_once if options.on == "local" else None)
-        return 0
-    return _execute(matrix, jobs, at_once, options)
+    matrices = [load(path) for path in options.files]
+    plans = [(matrix, *prepare(expand(matrix, options.results), options.results, options.jobs)) for matrix in matrices]
+    worst = 0
+    for matrix, jobs, at_once in plans:
+        if options.dry_run:
+            if len(plans) > 1:
+                terminal.heading(matrix.name)
+            _describe(jobs, at_once if options.on == "local" else None)
+            continue
+        code = _execute(matrix, jobs, at_once, options)
+        if code == EXIT_INTERRUPT:
+            return code
+        worst = max(worst, code)
+    return worst
 
 
 def _execute(matrix: Matrix, jobs: list[Job], at_once: int, options: argparse.Namespace) -> int:
@@ -85,7 +96,7 @@ def _execute(matrix: Matrix, jobs: list[Job], at_once: int, options: argparse.Na
             f"\ninterrupted: {totals(jobs, begun)}; nothing that was finished is lost. Continue with: {again}",
             file=sys.stderr,
         )
-        return 130
+        return EXIT_INTERRUPT
     finally:
         pool.close()
     if todo:
@@ -101,7 +112,7 @@ def _execute(matrix: Matrix, jobs: list[Job], at_once: int, options: argparse.Na
 
 def _arguments(options: argparse.Namespace) -> list[str]:
     """The arguments of this call."""
-    found = [str(options.file)]
+    found = [str(path) for path in options.files]
     for flag, value, usual in (
         ("--jobs", options.jobs, None),
         ("--retries", options.retries, 0),

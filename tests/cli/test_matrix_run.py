@@ -162,6 +162,21 @@ def test_a_failure_stops_no_other_cell(stage: Stage, say: Say) -> None:
     assert sorted(stage.seen("begin")) == [0, 0, 1, 1, 2, 2, 3, 4]
 
 
+def test_several_files_run_one_by_one_and_all_are_read_first(stage: Stage, say: Say) -> None:
+    stage.plan({1: ["fail"]})
+    first = stage.file(2)
+    second = stage.home / "second.toml"
+    second.write_text("[axes]\nseed = [7]\n")
+    said = say("matrix", first, second)
+    assert said.code == 1, said
+    assert stage.seen("end") == [0, 7]
+    broken = stage.home / "broken.toml"
+    broken.write_text("[axes]\nseeds = [1]\n")
+    stage.plan({})
+    assert say("matrix", first, broken).code == 2
+    assert stage.seen("end") == [0, 7], "nothing runs where a later file is wrong"
+
+
 def test_retries(stage: Stage, say: Say) -> None:
     stage.plan({0: ["fail", "kill"], 1: ["fail", "fail", "fail"]})
     said = say("matrix", stage.file(2), "--retries", "2", "--jobs", "2")
