@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from harness import collective
+from harness import collective, head
 from harness.spec import RunSpec
 from harness.tensors import Bucket, Tokens, by_length, prefix_mask, response_mask, tokens_of
 from strategies.base import Batch, Role, Row, Step, Strategy
@@ -31,6 +31,12 @@ class Values:
     logp: Tensor
     entropy: Tensor
     soft_logp: Tensor | None = None
+
+
+def _head(model: PreTrainedModel) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of the output head."""
+    layer = model.get_output_embeddings()
+    return layer.weight, getattr(layer, "bias", None)
 
 
 class Learner:
@@ -81,16 +87,22 @@ class Learner:
         also the expected log-prob under the strategy's full-vocabulary target.
         """
         picked, entropies, softs = [], [], []
+        temperature, dtype = self.spec.rollout.temperature, self.dtype
         for bucket in tokens.buckets:
-            log_probs = self._log_probs(model, bucket)
-            picked.append(log_probs.gather(-1, bucket.target.unsqueeze(-1)).squeeze(-1))
-            with torch.set_grad_enabled(gradient_entropy and torch.is_grad_enabled()):
-                entropies.append(-(log_probs.exp() * log_probs).sum(-1))
+            hidden, (weight, bias) = self._hidden(model, bucket), _head(model)
+            logp, entropy = head.selected(hidden, weight, bias, bucket.target, temperature, dtype)
+            picked.append(logp)
+            entropies.append(entropy if gradient_entropy else entropy.detach())
             if soft:
                 assert self.reference is not None
                 with torch.no_grad():
-                    target = self.strategy.soft_target(self._log_probs(self.reference, bucket), bucket.target)
-                softs.append((target * log_probs).sum(-1))
+                    start = self._hidden(self.reference, bucket)
+
+                def target(where: slice, start: Tensor = start, bucket: Bucket = bucket) -> Tensor:
+                    reference = head.log_probs(start[where], *_head(self.reference), temperature, dtype)
+                    return self.strategy.soft_target(reference, bucket.target[where])
+
+                softs.append(head.expected(hidden, weight, bias, temperature, dtype, target))
         place = torch.cat([bucket.place for bucket in tokens.buckets])
         flat = torch.zeros_like(tokens.mask).flatten()
 
@@ -99,12 +111,12 @@ class Learner:
 
         return Values(spread(picked), spread(entropies), spread(softs) if soft else None)
 
-    def _log_probs(self, model: PreTrainedModel, bucket: Bucket) -> Tensor:
-        """[n, V] of the positions before the response tokens."""
+    def _hidden(self, model: PreTrainedModel, bucket: Bucket) -> Tensor:
+        """[n, H] of the positions before the response tokens, in the type in which the head computes."""
         with self.autocast:
             hidden = model.base_model(input_ids=bucket.ids, use_cache=False).last_hidden_state
-            logits = model.get_output_embeddings()(hidden.flatten(0, 1)[bucket.source])
-        return (logits.to(self.dtype) / self.spec.rollout.temperature).log_softmax(-1)
+        hidden = hidden.flatten(0, 1)[bucket.source]
+        return hidden.to(torch.bfloat16) if self.spec.train.dtype == "bfloat16" else hidden
 
     def micro_batches(self, rows: Sequence[Row]) -> list[list[int]]:
         """Indices of this process's rows, those of like length together, at most `micro_rows` at a time."""
