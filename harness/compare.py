@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.compare_checks import cost_warnings, evaluation_warnings, refusals, settings_warnings
-from harness.compare_estimates import estimate
-from harness.compare_load import find_runs, load_run
-from harness.compare_rows import Row, group_runs, nearest_baseline
+from harness.compare_checks import (
+    TOLERANCE,
+    budget_refusals,
+    cost_warnings,
+    evaluation_warnings,
+    refusals,
+    settings_warnings,
+)
+from harness.compare_estimates import estimate, mean_over
+from harness.compare_load import Run, load_runs
+from harness.compare_rows import Row, few, group_runs, set_baselines
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,8 @@ class Comparison:
     """Rows in label order with everything that tables and figures show.
 
     `suites` maps a split to the suites that every row has. `forced` holds the reasons for which the comparison would
-    have been refused; every output shows them.
+    have been refused, and `unequal` the costs that are not equal, both as sentences that every output shows; those of
+    `unequal` are among the `warnings` as well.
     """
 
     rows: list[Row]
@@ -26,43 +34,89 @@ class Comparison:
     level: float
     warnings: list[str]
     forced: list[str]
+    unequal: list[str] = field(default_factory=list)
+
+    def shown(self, limit: int) -> list[Row]:
+        """The rows, or the `limit` of them with the highest mean score, in label order: for what cannot hold all."""
+        if len(self.rows) <= limit:
+            return self.rows
+        best = sorted(self.rows, key=lambda row: (-row.scores["eval"].mean.mean, row.label))[:limit]
+        return sorted(best, key=lambda row: row.label)
+
+    def left_out(self, limit: int) -> str | None:
+        """The sentence on the rows that `shown` leaves out; None where it leaves out none."""
+        if len(self.rows) <= limit:
+            return None
+        return (
+            f"Shown are the {limit} of {len(self.rows):,} settings with the highest mean; the tables in files hold all."
+        )
 
 
-def compare_runs(root: Path, baseline: str | None, force: bool, level: float = 0.95) -> Comparison:
-    """Compare all finished runs at or below `root` (a results directory, one experiment or one run).
+def compare_runs(
+    root: Path,
+    baseline: str | None,
+    force: bool,
+    level: float = 0.95,
+    tolerance: float = TOLERANCE,
+    equal: Sequence[str] = (),
+) -> Comparison:
+    """Compare all finished runs at or below `root` (a results directory, one experiment, one run, or packs of them).
 
     `baseline`: a strategy name or a row label; each other row is then compared with the baseline row nearest to it in
-    settings. Unequal cost gives a warning. Different base models, evaluation settings, suites, problem data or graders
-    are refused with ValueError, one sentence a reason; with `force` they are compared and every output says so.
+    settings. Different base models, evaluation settings, suites, problem data or graders are refused with ValueError,
+    one sentence a reason, and so are budgets, or what was spent of them, that differ by more than `tolerance` (a share
+    of the smaller one). `equal` names costs (`harness.run_steps.COSTS`) that must be equal besides; other unequal cost
+    gives a warning. With `force` what is refused is compared and every output says so.
     """
-    finished, unfinished = find_runs(Path(root))
-    rows = group_runs([load_run(path) for path in finished])
-    reasons = refusals(rows)
+    runs, unfinished = load_runs(Path(root))
+    return compare_loaded(runs, unfinished, baseline, force, level, tolerance, equal)
+
+
+def compare_loaded(
+    runs: Sequence[Run],
+    unfinished: Sequence[Path],
+    baseline: str | None,
+    force: bool,
+    level: float = 0.95,
+    tolerance: float = TOLERANCE,
+    equal: Sequence[str] = (),
+) -> Comparison:
+    """`compare_runs` of runs that `load_runs` has given, or of some of them."""
+    rows = group_runs(runs)
+    for row in rows:
+        row.cost = mean_over(run.cost for run in row.runs)
+    reasons = [*refusals(rows), *budget_refusals(rows, tolerance, equal)]
     if reasons and not force:
-        raise ValueError(" ".join(["These runs are not comparable.", *reasons, "Use force to compare them anyway."]))
+        raise ValueError(
+            " ".join(
+                ["These runs are not comparable.", *reasons, "With --force they are compared and every output says so."]
+            )
+        )
 
     suites = _shared_suites(rows)
     if baseline is not None:
-        for row in rows:
-            row.baseline = nearest_baseline(rows, row, baseline)
+        set_baselines(rows, baseline)
     estimate(rows, suites, level)
     warnings = []
     if unfinished:
-        names = ", ".join(f"{path.resolve().parent.name}/{path.resolve().name}" for path in unfinished)
-        warnings.append(f"Left out as unfinished (no DONE): {names}.")
-    warnings += cost_warnings(rows) + settings_warnings(rows) + evaluation_warnings(rows)
-    return Comparison(rows, suites, baseline, level, warnings, reasons)
+        names = few([f"{path.resolve().parent.name}/{path.resolve().name}" for path in unfinished])
+        warnings.append(f"Left out as unfinished (no DONE): {', '.join(names)}.")
+    unequal = cost_warnings(rows, tolerance)
+    warnings += unequal + settings_warnings(rows) + evaluation_warnings(rows)
+    return Comparison(rows, suites, baseline, level, warnings, reasons, unequal)
 
 
 def write(comparison: Comparison, out_dir: Path) -> list[Path]:
     """Write all tables (Markdown, CSV, LaTeX) and figures (PNG, PDF); return the paths. Equal input, equal bytes."""
-    from harness.figures import write_figures  # matplotlib takes a second to import
+    from harness.figures import draw_figures, save  # matplotlib takes a second to import
     from harness.tables import write_tables
 
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    figures = write_figures(comparison, out_dir)
-    return write_tables(comparison, out_dir, [path.name for path in figures if path.suffix == ".png"]) + figures
+    figures = draw_figures(comparison)
+    saved = save(figures, out_dir)
+    tables = write_tables(comparison, out_dir, [f"{name}.png" for name in figures])
+    return tables + saved()
 
 
 def render_terminal(comparison: Comparison, width: int) -> str:
@@ -74,13 +128,18 @@ def render_terminal(comparison: Comparison, width: int) -> str:
 
 def _shared_suites(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Split -> suites in which every run has problems of that split at its row's last fraction."""
-    found = []
+    found = None
     for row in rows:
         for run in row.runs:
-            frames = {suite: run.evaluations[suite, row.last].problems for suite in run.suites_at(row.last)}
-            found.append({(split, suite) for suite, frame in frames.items() for split in frame["split"].unique()})
+            here = {
+                (split, suite)
+                for (suite, fraction), result in run.evaluations.items()
+                if fraction == row.last
+                for split in result.questions.known_splits
+            }
+            found = here if found is None else found & here
     shared: dict[str, list[str]] = {}
-    for split, suite in sorted(set.intersection(*found)):
+    for split, suite in sorted(found or ()):
         shared.setdefault(split, []).append(suite)
     if "eval" not in shared:
         raise ValueError("No suite was evaluated by all runs; compare runs that share a suite.")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from harness.compare_load import Run
-from harness.stats import Interval
+from harness.statistics.intervals import Estimate
 
 
 @dataclass
@@ -20,11 +23,11 @@ class Scores:
     all rows and suites. `dropped` counts problems left out because some seed has no scored sample of them.
     """
 
-    by_suite: dict[str, Interval]
-    mean: Interval
-    gain: Interval | None = None
-    difference: Interval | None = None
-    suite_difference: dict[str, Interval] = field(default_factory=dict)
+    by_suite: dict[str, Estimate]
+    mean: Estimate
+    gain: Estimate | None = None
+    difference: Estimate | None = None
+    suite_difference: dict[str, Estimate] = field(default_factory=dict)
     holm: float = float("nan")
     suite_holm: dict[str, float] = field(default_factory=dict)
     dropped: int = 0
@@ -36,7 +39,7 @@ class CurvePoint:
 
     fraction: str
     ledger: dict[str, float]
-    score: Interval
+    score: Estimate
 
 
 @dataclass(eq=False)
@@ -49,13 +52,13 @@ class Row:
     runs: list[Run]
     baseline: Row | None = None
     scores: dict[str, Scores] = field(default_factory=dict)
-    levels: dict[str, dict[int, Interval]] = field(default_factory=dict)
-    mean_levels: dict[int, Interval] = field(default_factory=dict)
+    levels: dict[str, dict[int, Estimate]] = field(default_factory=dict)
+    mean_levels: dict[int, Estimate] = field(default_factory=dict)
     curve: list[CurvePoint] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The arm's name in its matrix, if all runs have the same; else the strategy's."""
         arms = {run.arm for run in self.runs}
@@ -65,7 +68,7 @@ class Row:
     def seeds(self) -> list[int]:
         return [run.seed for run in self.runs]
 
-    @property
+    @cached_property
     def last(self) -> str:
         """The last fraction that all runs of the row evaluated."""
         shared = set.intersection(*(set(run.fractions) for run in self.runs))
@@ -93,21 +96,28 @@ def group_runs(runs: Sequence[Run]) -> list[Row]:
     A label is the strategy, or the name that a matrix gave to the arm, with the settings that differ between the rows
     of that name, and with the experiment, model and budget where these differ between any rows.
     """
-    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        settings = flatten({key: value for key, value in run.spec.items() if key not in ("seed", "runtime")})
-        settings["experiment"] = run.experiment
-        groups.setdefault(tuple(sorted(settings.items())), []).append(run)
-    rows = [
-        Row("", members[0].strategy, dict(key), sorted(members, key=lambda run: (run.seed, run.run_id)))
-        for key, members in groups.items()
-    ]
+        settings = {key: value for key, value in run.spec.items() if key not in ("seed", "runtime")}
+        groups.setdefault(json.dumps([settings, run.experiment], sort_keys=True), []).append(run)
+    rows = []
+    for members in groups.values():
+        first = members[0]
+        settings = flatten({key: value for key, value in first.spec.items() if key not in ("seed", "runtime")})
+        settings["experiment"] = first.experiment
+        ordered = sorted(members, key=lambda run: (run.seed, run.run_id))
+        rows.append(Row("", first.strategy, dict(sorted(settings.items())), ordered))
     shared = {key for key in ("experiment", "model", "budget") if len({row.settings.get(key) for row in rows}) > 1}
+    peers: dict[str, list[Row]] = {}
     for row in rows:
-        peers = [peer.settings for peer in rows if peer.name == row.name]
-        keys = shared | {key for peer in peers for key in peer if len({other.get(key) for other in peers}) > 1}
-        parts = [f"{_short(key, keys)}={row.settings.get(key, 'unset')}" for key in sorted(keys)]
-        row.label = f"{row.name} ({', '.join(parts)})" if parts else row.name
+        peers.setdefault(row.name, []).append(row)
+    for group in peers.values():
+        known = {key for row in group for key in row.settings}
+        keys = shared | {key for key in known if len({row.settings.get(key) for row in group}) > 1}
+        short = {key: _short(key, keys) for key in sorted(keys)}
+        for row in group:
+            parts = [f"{name}={row.settings.get(key, 'unset')}" for key, name in short.items()]
+            row.label = f"{row.name} ({', '.join(parts)})" if parts else row.name
     return sorted(rows, key=lambda row: row.label)
 
 
@@ -117,25 +127,44 @@ def _short(key: str, keys: set[str]) -> str:
     return key if sum(other.rpartition(".")[2] == last for other in keys) > 1 else last
 
 
-def nearest_baseline(rows: Sequence[Row], row: Row, baseline: str) -> Row:
-    """The row that `baseline` (label or strategy name) means for `row`: the one that differs in the fewest settings.
+def set_baselines(rows: Sequence[Row], baseline: str) -> None:
+    """Gives every row the row that `baseline` (label or strategy name) means for it: the one nearest in settings.
 
-    Raises ValueError where nothing matches or two rows are equally near.
+    That is the one that differs in the fewest settings. Raises ValueError where nothing matches or two are equally
+    near.
     """
-    named = [other for other in rows if other.label == baseline]
-    candidates = named or [other for other in rows if other.strategy == baseline]
+    named = [place for place, row in enumerate(rows) if row.label == baseline]
+    candidates = named or [place for place, row in enumerate(rows) if row.strategy == baseline]
     if not candidates:
-        labels = ", ".join(sorted({other.strategy for other in rows}))
+        labels = ", ".join(sorted({row.strategy for row in rows}))
         raise ValueError(f"There is no finished run of the baseline {baseline!r}; choose one of: {labels}.")
-    if row in candidates:
-        return row
-    distances = [_distance(row, other) for other in candidates]
-    nearest = [other for other, distance in zip(candidates, distances, strict=True) if distance == min(distances)]
-    if len(nearest) > 1:
-        labels = "; ".join(other.label for other in nearest)
-        raise ValueError(f"The baseline {baseline!r} is ambiguous for {row.label}; give the label of one: {labels}.")
-    return nearest[0]
+    codes, chosen = _codes(rows), set(candidates)
+    for place, row in enumerate(rows):
+        if place in chosen:
+            row.baseline = row
+            continue
+        distances = (codes[candidates] != codes[place]).sum(axis=1)
+        nearest = np.flatnonzero(distances == distances.min())
+        if len(nearest) > 1:
+            labels = "; ".join(few([rows[candidates[i]].label for i in nearest]))
+            raise ValueError(
+                f"The baseline {baseline!r} is ambiguous for {row.label}; give the label of one: {labels}."
+            )
+        row.baseline = rows[candidates[nearest[0]]]
 
 
-def _distance(a: Row, b: Row) -> int:
-    return sum(a.settings.get(key) != b.settings.get(key) for key in a.settings.keys() | b.settings.keys())
+def _codes(rows: Sequence[Row]) -> np.ndarray:
+    """Settings as numbers [rows, settings]; equal ones are equal settings."""
+    keys = sorted({key for row in rows for key in row.settings})
+    codes = np.empty((len(rows), len(keys)), dtype=int)
+    for column, key in enumerate(keys):
+        numbers: dict[str | None, int] = {}
+        codes[:, column] = [numbers.setdefault(row.settings.get(key), len(numbers)) for row in rows]
+    return codes
+
+
+def few(names: Sequence[str], limit: int = 8) -> list[str]:
+    """The first names, and how many there are beside them: a sentence must stay one that is read."""
+    if len(names) <= limit + 1:
+        return list(names)
+    return [*names[:limit], f"{len(names) - limit:,} more"]

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from harness import compare_load
+from harness import compare_load, pack_load
 from harness.compare_rows import group_runs
-from harness.store import RunDir, find_runs, read_json, read_lines
+from harness.store import find_runs, read_json, read_lines
 
 PROXIES = ("sigma_r2", "sigma_s2", "delta_g2")  # metrics of estimates; the exact value of each is `true_NAME`
 
@@ -184,7 +183,7 @@ def average(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def report(paths: Sequence[Path], settings: Settings) -> Report:
-    """All training runs at or below `paths`. ValueError if there are none with a step."""
+    """All training runs at or below `paths`, packed ones as well. ValueError if there are none with a step."""
     found = {run.path.resolve(): run for path in paths for run in find_runs(path)}
     steered, left_out = [], []
     for run in found.values():
@@ -195,9 +194,14 @@ def report(paths: Sequence[Path], settings: Settings) -> Report:
             left_out.append(str(problem))
             continue
         if metrics and {"strategy", "seed"} <= spec.keys():
-            steered.append(Steered(run.path, spec, _arm_of(run), measure(metrics, timing, settings)))
+            steered.append(Steered(run.path, spec, _arm_of(run.path), measure(metrics, timing, settings)))
         else:
             left_out.append(f"{run.path} has no steps yet" if spec else f"{run.path} has no specification")
+    for pack in dict.fromkeys(pack for path in paths for pack in compare_load.find_packs(path)):
+        for run in pack_load.load(pack, {}):
+            metrics, timing = (steps.rows() for steps in run.steps)
+            path = pack / run.run_id
+            steered.append(Steered(path, run.spec, _arm_of(path), measure(metrics, timing, settings)))
     if not steered:
         places = ", ".join(str(path) for path in paths)
         raise ValueError(f"no run with a step under {places}: name run directories or a results directory")
@@ -206,13 +210,10 @@ def report(paths: Sequence[Path], settings: Settings) -> Report:
 
 def arms_of(runs: Sequence[Steered]) -> list[Arm]:
     """Runs that differ only in the seed together, by label: the matrix's name for them, else what sets them apart."""
-    empty = pd.DataFrame()
     loaded = []
     for run in runs:
         path = run.path.resolve()
-        loaded.append(
-            compare_load.Run(path.parent.name, path.name, compare_load.completed(dict(run.spec)), empty, empty, {})
-        )
+        loaded.append(compare_load.Run(path.parent.name, path.name, compare_load.completed(dict(run.spec)), {}))
     steered = {id(one): run for one, run in zip(loaded, runs, strict=True)}
     rows = [(row.label, [steered[id(run)] for run in row.runs]) for row in group_runs(loaded)]
     named = Counter(arm for _, members in rows for arm in {run.arm for run in members})
@@ -225,9 +226,9 @@ def arms_of(runs: Sequence[Steered]) -> list[Arm]:
     return arms
 
 
-def _arm_of(run: RunDir) -> str | None:
-    """Name and axes, but the seed, of the run's cell in a matrix file beside it."""
-    path = run.path.resolve()
+def _arm_of(path: Path) -> str | None:
+    """Name and axes, but the seed, of the run's cell in a matrix file beside it, or in its pack."""
+    path = path.resolve()
     for file in sorted(path.parent.glob("*.matrix.json")):
         cell = read_json(file).get("cells", {}).get(path.name)
         if cell is not None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from benchmarks.base import Problem, Suite
+from harness import score_file
 from harness.data import Renderer, evaluation_suites
 from harness.engines.base import Completion, Engine, SamplingParams, Streaming
 from harness.evaluation_plan import plan_for
@@ -116,6 +117,7 @@ class Evaluator:
                     summary.update(found if split == "eval" else {"ood": found})
                     self.notify(f"  {label:10s} {100 * (found['avg_at_k'] or 0):5.1f}%")
             summaries[suite.name] = summary
+        score_file.write(directory)
         return summaries
 
     def _repeated(self, label: str, generations: list[dict[str, Any]], problems: list[Problem]) -> float | None:

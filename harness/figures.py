@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter
 
+from harness.report.figures.labels import spread
+from harness.report.figures.style import COLORS as COLORS
+from harness.report.figures.style import STYLE as STYLE
+from harness.report.figures.style import looks
+
 if TYPE_CHECKING:
     from harness.compare import Comparison
+    from harness.compare_load import Run
     from harness.compare_rows import Row
 
-# Okabe and Ito's palette with grey for yellow, which is too pale on white; a second round takes another dash.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8A8A8A")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-MARKERS = "osD^vPX"
 DPI = 150
 LONGEST = 40  # characters of a name
-LEAD = {"arrowstyle": "-", "linewidth": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.5,
-    "axes.axisbelow": True,
-    "pdf.fonttype": 42,
-}
+DRAWN = 16  # settings; of more the FEW best are drawn, without their seeds
+FEW = 10
+THIN = 8  # seeds
+LEFT, PANEL, ABOVE, BELOW = 0.72, 2.9, 0.3, 0.5  # inches: of a panel and around it
+LINE = 0.135  # inches from one name to the next
+NAMES = 1.05  # share of the panel at which names begin
+METADATA = {"pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
 COSTS = (("flops", "FLOPs"), ("generated_tokens", "generated tokens"), ("updates", "optimiser updates"))
 SIGNALS = (
     ("mu", "mixing weight mu", None),
@@ -60,65 +60,99 @@ DYNAMICS = (
 
 
 def draw_figures(comparison: Comparison) -> dict[str, Figure]:
-    """Every figure that has data, laid out and marked where the comparison was forced."""
-    figures = {}
+    """Every figure that has data, laid out, marked where the comparison was forced or costs are unequal.
+
+    Of more than `DRAWN` settings those with the highest mean are drawn, and the figure says so.
+    """
+    limit = FEW if len(comparison.rows) > DRAWN else DRAWN
+    notices = [*comparison.unequal, *([sentence] if (sentence := comparison.left_out(limit)) else [])]
+    seeds = THIN if len(comparison.rows) <= DRAWN else 0
+    sheet = Sheet(replace(comparison, rows=comparison.shown(limit)), notices, seeds)
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        for name, draw in (("learning_curves", _learning_curves), ("controller", _controller), ("dynamics", _dynamics)):
-            figure = draw(comparison)
-            if figure is None:
-                continue
-            _stamp(figure, comparison)
-            # The layout is slow and would be solved again for every file; the pads absorb other text metrics in PDF.
-            figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
-            figures[name] = figure
-    return figures
+        drawers = {"learning_curves": _learning_curves, "controller": _controller, "dynamics": _dynamics}
+        drawn = {name: draw(sheet) for name, draw in drawers.items()}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def write_figures(comparison: Comparison, out_dir: Path) -> list[Path]:
-    """Write every figure as PNG and PDF, without dates or versions inside; return the paths."""
-    paths = []
-    for name, figure in draw_figures(comparison).items():
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-            for suffix, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Producer": None})):
-                paths.append(out_dir / f"{name}.{suffix}")
-                figure.savefig(paths[-1], dpi=DPI, metadata=metadata)
-    return paths
+def save(figures: Mapping[str, Figure], out_dir: Path) -> Callable[[], list[Path]]:
+    """Begins to write every figure as PNG and PDF, without dates or versions inside; the call ends it: the paths.
+
+    It takes seconds, so that processes of their own do it, if there are cores for them, while the caller goes on.
+    """
+    # one process a kind: what a kind needs is imported once
+    parts = [[(figure, out_dir / f"{name}.{suffix}") for name, figure in figures.items()] for suffix in METADATA]
+    jobs = [job for part in parts for job in part]
+    alone = len(os.sched_getaffinity(0)) == 1
+    workers = [] if alone else [get_context("fork").Process(target=_save, args=(part,)) for part in parts if part]
+    for worker in workers:
+        worker.start()
+
+    def finish() -> list[Path]:
+        for worker in workers:
+            worker.join()
+        if not workers or any(worker.exitcode for worker in workers):
+            _save(jobs)  # here, where what is wrong is seen
+        return [path for _, path in jobs]
+
+    return finish
 
 
-def _figure(panels: int, rows: Sequence[Row]) -> tuple[Figure, list[Axes]]:
-    """Panels in two columns, with room for the names of all rows beside each."""
-    lines = -(-panels // 2)
-    width = 3.5 + 0.058 * min(LONGEST, max(len(row.label) for row in rows))
-    height = max(2.9, 0.9 + 0.17 * len(rows))
-    figure = Figure(figsize=(2 * width, height * lines + 0.3), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(lines, 2, i + 1) for i in range(panels)]
+def _save(jobs: Sequence[tuple[Figure, Path]]) -> None:
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        for figure, path in jobs:
+            fast = {"pil_kwargs": {"compress_level": 3}} if path.suffix == ".png" else {}
+            figure.savefig(path, dpi=DPI, metadata=METADATA[path.suffix[1:]], **fast)
 
 
-def _style(comparison: Comparison, row: Row) -> dict[str, object]:
-    """The same colour, dash and marker for a row in every figure."""
-    index = comparison.rows.index(row)
-    turn, place = divmod(index, len(COLORS))
-    return {"color": COLORS[place], "linestyle": DASHES[turn % len(DASHES)], "marker": MARKERS[index % len(MARKERS)]}
+class Sheet:
+    """What the figures of a comparison have in common: the look of each row, its name's room, and what stands above."""
+
+    def __init__(self, comparison: Comparison, notices: Sequence[str], seeds: int) -> None:
+        self.comparison = comparison
+        self.seeds = seeds  # of a setting with a line of their own
+        self.rows = comparison.rows
+        self.looks = looks(row.label for row in comparison.rows)
+        self.names = {row.label: textwrap.shorten(row.label, LONGEST, placeholder="...") for row in comparison.rows}
+        self.room = 0.35 + 0.062 * max(len(name) for name in self.names.values())  # inches beside a panel
+        self.height = max(2.2, 0.2 + LINE * len(comparison.rows))
+        parts = ["NOT COMPARABLE (forced): " + " ".join(comparison.forced)] if comparison.forced else []
+        parts += [" ".join(notices)] if notices else []
+        self.head = [line for part in parts for line in textwrap.wrap(part, int(2 * self.width * 15))]
+
+    @property
+    def width(self) -> float:
+        """Of a panel with all around it, in inches."""
+        return LEFT + PANEL + self.room
+
+    def figure(self, panels: int) -> tuple[Figure, list[Axes]]:
+        """Panels in two columns, each with room for the names of all rows beside it.
+
+        Their places are known, so that no solver has to look for them.
+        """
+        lines, tall, top = -(-panels // 2), self.height + ABOVE + BELOW, 0.17 * len(self.head) + 0.05
+        across, along = 2 * self.width, tall * lines + top
+        figure = Figure(figsize=(across, along), dpi=DPI)
+        FigureCanvasAgg(figure)
+        if self.head:
+            strong = {"color": "#b00000", "fontweight": "bold"} if self.comparison.forced else {"color": "#7a4a00"}
+            figure.suptitle("\n".join(self.head), y=1 - 0.05 / along, va="top", fontsize=8, **strong)
+        axes = []
+        for number in range(panels):
+            line, column = divmod(number, 2)
+            x, y = column * self.width + LEFT, along - top - (line + 1) * tall + BELOW
+            axes.append(figure.add_axes((x / across, y / along, PANEL / across, self.height / along)))
+        return figure, axes
 
 
-def _stamp(figure: Figure, comparison: Comparison) -> None:
-    if comparison.forced:
-        text = "NOT COMPARABLE (forced): " + " ".join(comparison.forced)
-        width = int(figure.get_figwidth() * 15)
-        figure.suptitle("\n".join(textwrap.wrap(text, width)), color="#b00000", fontsize=8, fontweight="bold")
-
-
-def _learning_curves(comparison: Comparison) -> Figure | None:
+def _learning_curves(sheet: Sheet) -> Figure | None:
+    comparison = sheet.comparison
     costs = [
         (key, name) for key, name in COSTS if any(key in point.ledger for row in comparison.rows for point in row.curve)
     ]
-    rewards = any("reward" in run.metrics for row in comparison.rows for run in row.runs)
+    rewards = any("reward" in run.steps[0] for row in comparison.rows for run in row.runs)
     if not costs and not rewards:
         return None
-    figure, axes = _figure(len(costs) + rewards, comparison.rows)
+    figure, axes = sheet.figure(len(costs) + rewards)
     share = f"{100 * comparison.level:g}%"
     for axis, (key, name) in zip(axes, costs, strict=False):
         ends = []
@@ -126,7 +160,7 @@ def _learning_curves(comparison: Comparison) -> Figure | None:
             points = [point for point in row.curve if key in point.ledger]
             if not points:
                 continue
-            style = _style(comparison, row)
+            style = sheet.looks[row.label]
             x = np.array([point.ledger[key] for point in points])
             y = 100 * np.array([point.score.mean for point in points])
             half = 100 * np.array([point.score.half_width for point in points])
@@ -135,63 +169,69 @@ def _learning_curves(comparison: Comparison) -> Figure | None:
             ends.append((row, x[-1], y[-1]))
         axis.set(xlabel=name, ylabel="avg@k, mean over suites (%)")
         axis.set_title(f"Score against {name} (band: {share} interval)", loc="left")
-        _finish(axis, comparison, ends)
+        _finish(axis, sheet, ends)
     if rewards:
-        _steps(axes[-1], comparison, comparison.rows, "reward", None)
+        _steps(axes[-1], sheet, comparison.rows, "reward", None)
         axes[-1].set(xlabel="optimiser updates", ylabel="mean reward")
         axes[-1].set_title("Training reward (thin: seeds, bold: mean)", loc="left")
     return figure
 
 
-def _controller(comparison: Comparison) -> Figure | None:
-    rows = [row for row in comparison.rows if any(_known(run.metrics, "mu") for run in row.runs)]
-    return _signal_grid(comparison, rows, SIGNALS)
+def _controller(sheet: Sheet) -> Figure | None:
+    rows = [row for row in sheet.rows if any(_known(run, "mu") for run in row.runs)]
+    return _signal_grid(sheet, rows, SIGNALS)
 
 
-def _dynamics(comparison: Comparison) -> Figure | None:
-    return _signal_grid(comparison, comparison.rows, DYNAMICS)
+def _dynamics(sheet: Sheet) -> Figure | None:
+    return _signal_grid(sheet, sheet.rows, DYNAMICS)
 
 
-def _signal_grid(
-    comparison: Comparison, rows: Sequence[Row], signals: Sequence[tuple[str, str, str | None]]
-) -> Figure | None:
-    used = [signal for signal in signals if any(_known(run.metrics, signal[0]) for row in rows for run in row.runs)]
+def _signal_grid(sheet: Sheet, rows: Sequence[Row], signals: Sequence[tuple[str, str, str | None]]) -> Figure | None:
+    used = [signal for signal in signals if any(_known(run, signal[0]) for row in rows for run in row.runs)]
     if not used:
         return None
-    figure, axes = _figure(len(used), rows)
+    figure, axes = sheet.figure(len(used))
     for axis, (key, name, scale) in zip(axes, used, strict=True):
-        _steps(axis, comparison, rows, key, scale)
+        _steps(axis, sheet, rows, key, scale)
         axis.set(xlabel="optimiser updates", ylabel=name)
     return figure
 
 
-def _known(metrics: pd.DataFrame, key: str) -> bool:
-    return key in metrics and bool(metrics[key].notna().any())
+def _known(run: Run, key: str) -> bool:
+    return len(run.steps[0].known(key)[0]) > 0
 
 
-def _steps(axis: Axes, comparison: Comparison, rows: Sequence[Row], key: str, scale: str | None) -> None:
-    """One thin line a seed and a bold mean over the steps that all seeds have."""
-    ends = []
+def _steps(axis: Axes, sheet: Sheet, rows: Sequence[Row], key: str, scale: str | None) -> None:
+    """One thin line a seed, of the first ones, and a bold mean over the steps that all seeds have."""
+    ends, seen = [], []
     for row in rows:
-        series = [run.metrics[key].dropna() for run in row.runs if _known(run.metrics, key)]
+        series = [run.steps[0].known(key) for run in row.runs if _known(run, key)]
         if not series:
             continue
-        style = _style(comparison, row) | {"marker": None}
-        if len(series) > 1:
-            for values in series:
-                axis.plot(values.index, values, linewidth=0.5, alpha=0.35, **style)
-        mean = pd.concat(series, axis=1, join="inner").mean(axis=1)
-        if mean.empty:
+        seen += [values for _, values in series]
+        style = sheet.looks[row.label] | {"marker": None}
+        if len(series) > 1 and sheet.seeds:
+            thin = LineCollection(
+                [np.column_stack(pair) for pair in series[: sheet.seeds]],
+                colors=style["color"],
+                linestyles=[style["linestyle"]],
+                linewidths=0.5,
+                alpha=0.35,
+            )
+            axis.add_collection(thin)
+        shared = reduce(np.intersect1d, [steps for steps, _ in series])
+        if not len(shared):
             continue
-        axis.plot(mean.index, mean, linewidth=1.6, **style)
-        ends.append((row, mean.index[-1], mean.iloc[-1]))
-    values = np.concatenate([line.get_ydata() for line in axis.lines])
+        mean = np.mean([values[np.isin(steps, shared)] for steps, values in series], axis=0)
+        axis.plot(shared, mean, linewidth=1.6, **style)
+        ends.append((row, shared[-1], mean[-1]))
+    values = np.concatenate(seen)
     if scale == "log" and values.min() > 0 and values.max() > 20 * values.min():
         axis.set_yscale("log")
-    _finish(axis, comparison, ends)
+    _finish(axis, sheet, ends)
 
 
-def _finish(axis: Axes, comparison: Comparison, ends: Sequence[tuple[Row, float, float]]) -> None:
+def _finish(axis: Axes, sheet: Sheet, ends: Sequence[tuple[Row, float, float]]) -> None:
     """Name each line: at the right edge, spread against overlap, or beside its end where it ends early."""
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.margins(x=0.02)
@@ -200,27 +240,18 @@ def _finish(axis: Axes, comparison: Comparison, ends: Sequence[tuple[Row, float,
     shares = [to_share.transform((x, y)) for _, x, y in ends]
     halo = [withStroke(linewidth=2, foreground="white")]
     late = sorted((float(share[1]), i) for i, share in enumerate(shares) if share[0] >= 0.75)
-    gap = min(1.0 / max(len(late), 1), 0.17 * axis.get_gridspec().nrows / axis.figure.get_figheight())
-    heights = dict(zip((i for _, i in late), _spread([height for height, _ in late], gap), strict=True))
-    for i, (row, x, y) in enumerate(ends):
-        color = _style(comparison, row)["color"]
-        text = textwrap.shorten(row.label, LONGEST, placeholder="...")
-        common = {"va": "center", "fontsize": 7, "color": color, "annotation_clip": False}
+    gap = min(1.0 / max(len(late), 1), LINE / sheet.height)
+    heights = dict(zip((i for _, i in late), spread([height for height, _ in late], gap), strict=True))
+    ties, colors = [], []
+    for i, (row, _, _) in enumerate(ends):
+        color = sheet.looks[row.label]["color"]
+        common = {"va": "center", "fontsize": 7, "color": color, "transform": axis.transAxes}
+        x, y = (float(share) for share in shares[i])
         if i in heights:
-            place = (1.05, heights[i])
-            axis.annotate(text, (x, y), place, textcoords=axis.transAxes, arrowprops={**LEAD, "color": color}, **common)
+            ties.append([(x, y), (NAMES, heights[i])])
+            colors.append(color)
+            axis.text(NAMES + 0.01, heights[i], sheet.names[row.label], **common)
         else:
-            axis.annotate(text, (x, y), (6, 0), textcoords="offset points", path_effects=halo, **common)
-
-
-def _spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Positions in [0, 1] at least `gap` apart, near the ascending `wanted`: least squares by pooling neighbours."""
-    blocks: list[list[float]] = []
-    for index, value in enumerate(wanted):
-        blocks.append([value - index * gap, 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            (a, m), (b, n) = blocks[-2:]
-            blocks[-2:] = [[(a * m + b * n) / (m + n), m + n]]
-    top = 1.0 - gap * (len(wanted) - 1)
-    flat = [min(max(value, 0.0), max(top, 0.0)) for value, count in blocks for _ in range(int(count))]
-    return [value + index * gap for index, value in enumerate(flat)]
+            axis.text(x + 0.02, y, sheet.names[row.label], path_effects=halo, **common)
+    lines = LineCollection(ties, colors=colors, linewidths=0.5, alpha=0.6, transform=axis.transAxes, clip_on=False)
+    axis.add_artist(lines)

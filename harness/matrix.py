@@ -77,7 +77,7 @@ def load(path: Path) -> Matrix:
     values = specification.load(path)
     for key in values:
         if key not in TABLES:
-            raise ValueError(f"{path}: unknown key {key!r} in a matrix: {_hint(key, TABLES)}")
+            raise ValueError(f"{path}: unknown key {key!r} in a matrix: {hint(key, TABLES)}")
     name = values.get("matrix", path.stem)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(f"{path}: matrix must be a name of letters, digits, '.', '_' and '-', not {name!r}")
@@ -116,7 +116,7 @@ def expand(matrix: Matrix, results: Path) -> list[Cell]:
     for number, (arm, *chosen) in enumerate(itertools.product(arms, *matrix.axes.values()), start=1):
         axes = dict(zip(matrix.axes, chosen, strict=True))
         name = arm.name if arm else None
-        values = _values(matrix, arm, axes)
+        values = cell_values(matrix, arm, axes)
         try:
             spec = specification.build(values)
             preflight(spec)
@@ -137,21 +137,21 @@ def expand(matrix: Matrix, results: Path) -> list[Cell]:
     return cells
 
 
-def _values(matrix: Matrix, arm: Arm | None, axes: Mapping[str, Any]) -> dict[str, Any]:
+def cell_values(matrix: Matrix, arm: Arm | None, axes: Mapping[str, Any]) -> dict[str, Any]:
     """The nested values of one cell."""
     own: dict[str, Any] = dict(arm.values) if arm else {}
     for path, value in axes.items():
         section, _, key = path.partition(".")
-        own = _merge(own, {section: {key: value}} if key else {section: value})
-    values = _merge({"experiment": matrix.name}, matrix.base)
+        own = merged(own, {section: {key: value}} if key else {section: value})
+    values = merged({"experiment": matrix.name}, matrix.base)
     strategy = own.get("strategy", values.get("strategy", RunSpec.strategy))
     given = matrix.strategy_options.get(strategy) if isinstance(strategy, str) else None
     if given:
-        values = _merge(values, {"options": given})
-    return _merge(values, own)
+        values = merged(values, {"options": given})
+    return merged(values, own)
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`below` with `above` on top; tables of the first level are merged, deeper values are replaced."""
     result = dict(below)
     for key, value in above.items():
@@ -184,7 +184,7 @@ def _check_key(path: Path, name: str) -> None:
         names = [f"{section}.{key}" for key in known[section]] if section in SECTIONS else known
         if name in names:
             return
-    raise ValueError(f"{path}: axis {name!r} is no key of a specification: {_hint(name, names)}")
+    raise ValueError(f"{path}: axis {name!r} is no key of a specification: {hint(name, names)}")
 
 
 def _arms(path: Path, tables: Any) -> Iterator[Arm]:
@@ -231,10 +231,11 @@ def _label(arm: str | None, axes: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _hint(name: str, names: Iterable[str]) -> str:
+def hint(name: str, names: Iterable[str]) -> str:
+    """The names nearest to one that is unknown, or all of them, as the end of a sentence."""
     names = list(names)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known keys: {', '.join(names)}."
 
 
-__all__ = ["Arm", "Cell", "Matrix", "expand", "load"]
+__all__ = ["Arm", "Cell", "Matrix", "cell_values", "expand", "hint", "load", "merged"]

@@ -20,18 +20,22 @@ TAIL = 2**16  # bytes of a log or of records in which the last line is looked fo
 
 @dataclass(eq=False)
 class Job:
-    """A cell and its state. "in use": another process writes to its directory, which is waited for."""
+    """A cell and its state. "in use": another process writes to its directory, which is waited for.
+
+    "cut off": ended before its budget was spent, for good.
+    """
 
     cell: Cell
     results: Path
     directory: RunDir
     threads: int  # 0 = all cores
-    state: Literal["waiting", "in use", "running", "done", "failed"]
+    state: Literal["waiting", "in use", "running", "done", "failed", "cut off"]
     earlier: bool = False  # done before this call
     tries: int = 0
     fault: str = ""  # of the last try that failed
     started: float = 0.0  # time.monotonic() of the newest try
     seconds: float = 0.0  # it took
+    sinks: tuple[str, ...] = ()  # told of the run
 
     @property
     def spec_file(self) -> Path:

@@ -47,7 +47,7 @@ class Watcher(Protocol):
 def run_arguments(job: Job) -> list[str]:
     """What Python is called with for a job."""
     command = ["-m", "harness", "run", str(job.spec_file), "--resume", "--quiet"]
-    return [*command, "--results", str(job.results)]
+    return [*command, "--results", str(job.results), *(part for name in job.sinks for part in ("--log", name))]
 
 
 def start(arguments: Sequence[str], log: Path, folder: str | None = None) -> subprocess.Popen[bytes]:
@@ -139,6 +139,13 @@ class LocalPool:
             self.queue.append(job)
         else:
             job.state = "failed"
+
+    def cut_off(self, job: Job) -> None:
+        """Ends one job that runs, for good, unless it has just come to its end."""
+        process, _ = self.running.pop(job)
+        end([process])
+        job.seconds = time.monotonic() - job.started
+        job.state = "done" if job.directory.done else "cut off"
 
     def stop(self) -> None:
         end([process for process, _ in self.running.values()])

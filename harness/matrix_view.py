@@ -18,8 +18,10 @@ HEADERS = ("running", "step", "budget", "reward", "time", "left")
 class View:
     """Context in which `changed` and `refresh` tell what the jobs do."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], total: int | None = None) -> None:
+        """`total`: how many jobs there will be, where they are added on the way."""
         self.jobs = jobs
+        self.total = total
         self.begun = self.looked = self.lined = time.monotonic()
         self.live: Any = None
 
@@ -44,13 +46,15 @@ class View:
             text = f"done     {name}, {terminal.duration(job.seconds)}"
         elif job.state == "failed":
             text = f"FAILED   {name}: {job.fault} ({job.log})"
+        elif job.state == "cut off":
+            text = f"cut off  {name}, {terminal.duration(job.seconds)}"
         elif job.state == "waiting":
             text = f"again    {name}, after: {job.fault}"
         else:
             text = f"in use   {name}: waits for the process that writes {job.directory.path}"
         if self.live is None:
-            ended = sum(other.state in ("done", "failed") for other in self.jobs)
-            print(f"[{ended}/{len(self.jobs)}] {text}", flush=True)
+            ended = sum(other.state in ("done", "failed", "cut off") for other in self.jobs)
+            print(f"[{ended}/{self.total or len(self.jobs)}] {text}", flush=True)
         elif job.state != "running":
             self.live.console.print(text, markup=False, highlight=False)
 
@@ -73,7 +77,7 @@ class View:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, caption=totals(self.jobs, self.begun), caption_justify="left")
+        table = Table(box=box.SIMPLE_HEAD, caption=totals(self.jobs, self.begun, self.total), caption_justify="left")
         for i, header in enumerate(HEADERS):
             table.add_column(header, justify="right" if i else "left", no_wrap=i > 0)
         for job in self.jobs:
@@ -95,12 +99,14 @@ def _row(job: Job) -> tuple[str, ...]:
     )
 
 
-def totals(jobs: Sequence[Job], begun: float) -> str:
-    """Counts of states, and the time since `begun` (of time.monotonic())."""
+def totals(jobs: Sequence[Job], begun: float, total: int | None = None) -> str:
+    """Counts of states, and the time since `begun` (of time.monotonic()). `total`: of jobs, where more will come."""
     counts = Counter(job.state for job in jobs)
-    earlier = sum(job.earlier for job in jobs)
-    parts = [f"{counts['done']} of {len(jobs)} done" + (f" ({earlier} before)" if earlier else "")]
-    parts += [f"{counts[state]} {state}" for state in ("running", "waiting", "in use", "failed") if counts[state]]
+    earlier = sum(job.earlier and job.state == "done" for job in jobs)
+    parts = [f"{counts['done']} of {total or len(jobs)} done" + (f" ({earlier} before)" if earlier else "")]
+    parts += [
+        f"{counts[state]} {state}" for state in ("running", "waiting", "in use", "cut off", "failed") if counts[state]
+    ]
     return f"{', '.join(parts)}; {terminal.duration(time.monotonic() - begun)}"
 
 

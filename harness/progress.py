@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+from harness.sinks.feed import Feed
+
 LINE_EVERY = 5.0  # seconds between plain progress lines
 
 
@@ -21,6 +23,7 @@ class Progress:
         self.first: float | None = None
         self.shown = 0.0
         self.bar: Any = None
+        self.feed: Feed | None = None  # other services that are told of the run
         if not quiet and sys.stdout.isatty():
             from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
@@ -43,7 +46,9 @@ class Progress:
             print(text, flush=True)
 
     def step(self, line: dict[str, Any], timing: dict[str, float]) -> None:
-        """One optimiser step, from its metrics and timing records."""
+        """One optimiser step, from its metrics and timing records, which are stored by now."""
+        if self.feed is not None:
+            self.feed.metrics(line, timing)
         text = self._text(line, timing)
         self.log.write(f"{time.monotonic() - self.started:8.1f}s {text}\n")
         if self.quiet:
@@ -55,6 +60,16 @@ class Progress:
         elif now - self.shown > LINE_EVERY or fraction >= 1:
             self.shown = now
             print(text + self._remaining(fraction), flush=True)
+
+    def restored(self) -> None:
+        """The run's files hold what the run goes on from."""
+        if self.feed is not None:
+            self.feed.catch_up()
+
+    def evaluated(self, key: str, suites: dict[str, Any]) -> None:
+        """One evaluation, from its record, which is stored by now."""
+        if self.feed is not None:
+            self.feed.evaluation(key, suites)
 
     def _remaining(self, fraction: float) -> str:
         if self.first is None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness import score_file
 from harness.store import RunDir, read_json, sync_directory, write_json
 
 Place = tuple[str, str]  # suite, evaluation's key
@@ -74,6 +75,8 @@ def finish(run: RunDir) -> dict[str, Any] | None:
     if entry["number"] not in [known["number"] for known in entries]:
         entries.append(entry)
         write_json(run.path / "manifest.json", manifest)
+    if (run.path / score_file.NAME).exists():
+        score_file.write(run)
     clear(run)
     return entry
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from benchmarks import registry as suites
-from harness import provenance
+from harness import provenance, sinks
 from harness.engines import factory
 from harness.models import ladder
 from harness.spec import RunSpec
@@ -59,13 +60,14 @@ def preflight(spec: RunSpec) -> ladder.ModelRef:
     return ref
 
 
-def execute(spec: RunSpec, results: Path, resume: bool = False, quiet: bool = False) -> RunDir:
-    """Runs or resumes a specification and returns its directory, DONE.
+def execute(spec: RunSpec, results: Path, resume: bool = False, quiet: bool = False, log: Sequence[str] = ()) -> RunDir:
+    """Runs or resumes a specification and returns its directory, DONE. `log`: names of sinks that are told of it.
 
     ValueError if the directory holds an unfinished run and `resume` is false, or another process writes to it.
     KeyboardInterrupt passes through; the directory can then be resumed.
     """
     ref = preflight(spec)
+    sinks.check(log)
     directory = directory_for(spec, results)
     if directory.done:
         return directory
@@ -79,12 +81,13 @@ def execute(spec: RunSpec, results: Path, resume: bool = False, quiet: bool = Fa
                 f"{directory.path} holds an unfinished run of this specification: "
                 "continue it with --resume, or delete it"
             )
-        _attempt(spec, ref, directory, quiet)
+        _attempt(spec, ref, directory, quiet, log)
     return directory
 
 
-def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool) -> None:
+def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool, log: Sequence[str]) -> None:
     from harness.progress import Progress
+    from harness.sinks.feed import Feed, info
     from harness.watchdog import Watchdog
 
     manifest: dict[str, Any] = {"schema": SCHEMA, "spec": spec.as_dict(), "spec_hash": spec.hash(), "attempts": []}
@@ -95,10 +98,11 @@ def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool
     number = len(manifest["attempts"]) + 1
     manifest["provenance"] = provenance.collect()
     manifest["attempts"].append({"number": number, "started": time.time(), "pid": os.getpid()})
-    write_json(directory.path / "manifest.json", manifest)
-
     progress = Progress(directory.path / "logs" / f"attempt_{number}.log", spec.budget.kind, spec.budget.limit, quiet)
+    progress.feed = Feed(log, info(directory, manifest), progress.say)
     try:
+        progress.feed.open()  # first: what the user has to do before it can start must not leave an unfinished run
+        write_json(directory.path / "manifest.json", manifest)
         progress.say(f"{spec.strategy} on {spec.model}, seed {spec.seed} -> {directory.path}")
         watchdog = Watchdog(spec.runtime.deadline, progress.log)
         with watchdog.phase():
@@ -109,6 +113,7 @@ def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool
         progress.say(f"stopped: {type(problem).__name__}: {problem}")
         raise
     finally:
+        progress.feed.close(directory.done)
         progress.close()
 
 

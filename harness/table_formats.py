@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from harness.stats import Interval
+from harness.statistics.intervals import Estimate
 
 PLUS_MINUS = "\u00b1"
 DAGGER = "\u2020"
@@ -25,12 +25,12 @@ class Column:
     kind: Literal["text", "percent", "signed", "count", "scientific", "number"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A text, a number, or nothing (shown as -); an estimate brings its interval and adjusted p-value along."""
 
     value: str | float | None = None
-    interval: Interval | None = None
+    interval: Estimate | None = None
     p: float | None = None
     mark: str = ""
 
@@ -149,12 +149,16 @@ def markdown_table(table: Table) -> str:
     return "\n".join([*lines, "", *(f"{escape(note)}\n" for note in table.notes)])
 
 
-def write_csv(table: Table, path: Path, forced: bool) -> None:
+def write_csv(table: Table, path: Path, forced: bool, unequal: Sequence[str] | None = None) -> None:
     """Full precision; an estimate adds columns for its half-width, standard error, df and, if tested, adjusted p-value.
 
-    Scores are shares, not percent. The column `forced` says whether the comparison would have been refused.
+    Scores are shares, not percent. The column `forced` says whether the comparison would have been refused, and
+    `unequal_cost`, unless `unequal` is None, holds these sentences.
     """
-    header = ["forced"]
+    marks = {"forced": "yes" if forced else "no"}
+    if unequal is not None:
+        marks["unequal_cost"] = " ".join(unequal)
+    header = list(marks)
     plans = []
     for i, column in enumerate(table.columns):
         estimates = any(row[i].interval is not None for row in table.rows)
@@ -167,7 +171,7 @@ def write_csv(table: Table, path: Path, forced: bool) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for row in table.rows:
-            line = ["yes" if forced else "no"]
+            line = list(marks.values())
             for cell, (estimates, tested) in zip(row, plans, strict=True):
                 line.append(_exact(cell.value))
                 if estimates:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.compare_estimates import run_cost, run_reasons, score_matrix
-from harness.stats import Interval, clustered_standard_error, pass_at_k
+import numpy as np
+
+from harness.problem_scores import Evaluation, matrix
+from harness.statistics.intervals import Estimate
+from harness.stats import clustered_standard_error, pass_at_k
 from harness.table_formats import DAGGER, Cell, Column, Table, latex_table, markdown_table, terminal_table, write_csv
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.compare import Comparison
     from harness.compare_rows import Row
 
@@ -44,27 +46,38 @@ REASONS = (
 )
 LABEL = Column("strategy", "strategy", "text")
 SIGNIFICANT = 0.05
+TERMINAL_ROWS = 40
 
 
 def all_tables(comparison: Comparison) -> list[Table]:
     """Every table with something to show, in reading order."""
+    tables = main_tables(comparison)
+    tables += [suite_levels_table(comparison), _evaluations(comparison), _runs(comparison)]
+    return _filled(tables)
+
+
+def main_tables(comparison: Comparison) -> list[Table]:
+    """Those of them with one line a row of the comparison."""
     tables = []
     for split in sorted(comparison.suites, key=lambda name: (name != "eval", name)):
-        tables.append(_scores(comparison, split))
+        tables.append(scores_table(comparison, split))
         if comparison.baseline is not None:
-            tables.append(_differences(comparison, split))
-    tables += [_levels(comparison), _cost(comparison), _reasons(comparison)]
-    tables += [_suite_levels(comparison), _evaluations(comparison), _runs(comparison)]
+            tables.append(differences_table(comparison, split))
+    return _filled([*tables, levels_table(comparison), cost_table(comparison), reasons_table(comparison)])
+
+
+def _filled(tables: Sequence[Table]) -> list[Table]:
     return [table for table in tables if table.rows and len(table.columns) > 1]
 
 
 def terminal(comparison: Comparison, width: int) -> str:
-    """The comparison as text; the finest tables are left to the files."""
-    hidden = {"levels_by_suite", "evaluations", "runs"}
-    hidden |= {_name("differences", split) for split in comparison.suites if split != "eval"}
-    shown = [table for table in all_tables(comparison) if table.name not in hidden]
+    """The comparison as text; the finest tables, and settings beyond `TERMINAL_ROWS`, are left to the files."""
+    hidden = {_name("differences", split) for split in comparison.suites if split != "eval"}
+    part = replace(comparison, rows=comparison.shown(TERMINAL_ROWS))
+    shown = [table for table in main_tables(part) if table.name not in hidden]
     notices = [f"NOT COMPARABLE (forced): {reason}" for reason in comparison.forced]
     notices += [f"Warning: {warning}" for warning in comparison.warnings]
+    notices += [sentence] if (sentence := comparison.left_out(TERMINAL_ROWS)) else []
     return terminal_table(shown, notices, width)
 
 
@@ -81,13 +94,14 @@ def write_tables(comparison: Comparison, out_dir: Path, figures: Sequence[str]) 
     forced = bool(comparison.forced)
     for table in tables:
         paths.append(out_dir / f"{table.name}.csv")
-        write_csv(table, paths[-1], forced)
+        write_csv(table, paths[-1], forced, comparison.unequal)
         paths.append(out_dir / f"{table.name}.tex")
         paths[-1].write_text(latex_table(table, comparison.forced, comparison.warnings), encoding="utf-8", newline="\n")
     return paths
 
 
-def _estimate(interval: Interval | None, p: float | None = None) -> Cell:
+def estimate_cell(interval: Estimate | None, p: float | None = None) -> Cell:
+    """An estimate with its marks: * where the adjusted `p` is significant, a dagger where one seed stands behind it."""
     if interval is None:
         return Cell()
     significant = p is not None and p < SIGNIFICANT
@@ -95,7 +109,8 @@ def _estimate(interval: Interval | None, p: float | None = None) -> Cell:
     return Cell(interval.mean, interval=interval, p=p, mark=mark)
 
 
-def _notes(comparison: Comparison, cells: Sequence[Sequence[Cell]], first: str) -> list[str]:
+def estimate_notes(comparison: Comparison, cells: Sequence[Sequence[Cell]], first: str) -> list[str]:
+    """`first`, and what the marks in `cells` mean."""
     notes = [first]
     marks = "".join(cell.mark for row in cells for cell in row)
     if DAGGER in marks:
@@ -107,7 +122,8 @@ def _notes(comparison: Comparison, cells: Sequence[Sequence[Cell]], first: str) 
     return notes
 
 
-def _scores(comparison: Comparison, split: str) -> Table:
+def scores_table(comparison: Comparison, split: str) -> Table:
+    """Scores by suite and in the mean, gain over the start, and difference to the baseline if there is one."""
     suites = comparison.suites[split]
     columns = [LABEL, Column("seeds", "seeds", "count")]
     columns += [Column(f"suite_{suite}", suite, "percent") for suite in suites]
@@ -118,10 +134,10 @@ def _scores(comparison: Comparison, split: str) -> Table:
     for row in comparison.rows:
         scores = row.scores[split]
         line = [Cell(row.label), Cell(float(len(row.runs)))]
-        line += [_estimate(scores.by_suite[suite]) for suite in suites]
-        line += [_estimate(scores.mean), _estimate(scores.gain)]
+        line += [estimate_cell(scores.by_suite[suite]) for suite in suites]
+        line += [estimate_cell(scores.mean), estimate_cell(scores.gain)]
         if comparison.baseline is not None:
-            line.append(_estimate(scores.difference, scores.holm))
+            line.append(estimate_cell(scores.difference, scores.holm))
         cells.append(line)
     share = f"{100 * comparison.level:g}%"
     first = (
@@ -130,10 +146,11 @@ def _scores(comparison: Comparison, split: str) -> Table:
         "difference are paired by problem and seed."
     )
     title = "Scores" if split == "eval" else f"Scores, split {split}"
-    return Table(_name("scores", split), title, columns, cells, _notes(comparison, cells, first))
+    return Table(_name("scores", split), title, columns, cells, estimate_notes(comparison, cells, first))
 
 
-def _differences(comparison: Comparison, split: str) -> Table:
+def differences_table(comparison: Comparison, split: str) -> Table:
+    """Paired differences to the baseline by suite and in the mean, with adjusted p-values; needs a baseline."""
     suites = comparison.suites[split]
     columns = [LABEL, Column("baseline", "baseline", "text"), Column("seeds", "paired seeds", "count")]
     columns += [Column(f"suite_{suite}", suite, "signed") for suite in suites]
@@ -144,40 +161,45 @@ def _differences(comparison: Comparison, split: str) -> Table:
         if scores.difference is None:
             continue
         line = [Cell(row.label), Cell(row.baseline.label), Cell(float(scores.difference.seeds))]
-        line += [_estimate(scores.suite_difference[suite], scores.suite_holm[suite]) for suite in suites]
-        line += [_estimate(scores.difference, scores.holm), Cell(scores.holm)]
+        line += [estimate_cell(scores.suite_difference[suite], scores.suite_holm[suite]) for suite in suites]
+        line += [estimate_cell(scores.difference, scores.holm), Cell(scores.holm)]
         cells.append(line)
     first = (
         "Difference in percentage points, paired by problem and seed. Intervals are not adjusted; p-values are, by "
         "Holm: the mean over strategies, the suites over strategies and suites."
     )
     title = f"Difference to {comparison.baseline}" + ("" if split == "eval" else f", split {split}")
-    return Table(_name("differences", split), title, columns, cells, _notes(comparison, cells, first))
+    return Table(_name("differences", split), title, columns, cells, estimate_notes(comparison, cells, first))
 
 
-def _levels(comparison: Comparison) -> Table:
+def levels_table(comparison: Comparison) -> Table:
+    """Scores by difficulty, mean over suites."""
     found = {row.label: row.mean_levels for row in comparison.rows}
     levels = sorted({level for by_level in found.values() for level in by_level})
     columns = [LABEL, *(Column(f"level_{level}", f"level {level}", "percent") for level in levels)]
-    cells = [[Cell(label), *(_estimate(by_level.get(level)) for level in levels)] for label, by_level in found.items()]
+    cells = [
+        [Cell(label), *(estimate_cell(by_level.get(level)) for level in levels)] for label, by_level in found.items()
+    ]
     first = "avg@k in percent by difficulty: unweighted mean over suites, for the levels that every suite has."
-    return Table("levels", "Scores by level", columns, cells, _notes(comparison, cells, first))
+    return Table("levels", "Scores by level", columns, cells, estimate_notes(comparison, cells, first))
 
 
-def _suite_levels(comparison: Comparison) -> Table:
+def suite_levels_table(comparison: Comparison) -> Table:
+    """Scores by suite and difficulty."""
     levels = sorted({level for row in comparison.rows for found in row.levels.values() for level in found})
     columns = [LABEL, Column("suite", "suite", "text")]
     columns += [Column(f"level_{level}", f"level {level}", "percent") for level in levels]
     cells = [
-        [Cell(row.label), Cell(suite), *(_estimate(row.levels[suite].get(level)) for level in levels)]
+        [Cell(row.label), Cell(suite), *(estimate_cell(row.levels[suite].get(level)) for level in levels)]
         for suite in comparison.suites["eval"]
         for row in comparison.rows
     ]
-    note = _notes(comparison, cells, "avg@k in percent by difficulty.")
+    note = estimate_notes(comparison, cells, "avg@k in percent by difficulty.")
     return Table("levels_by_suite", "Scores by suite and level", columns, cells if levels else [], note)
 
 
-def _cost(comparison: Comparison) -> Table:
+def cost_table(comparison: Comparison) -> Table:
+    """What a run spent."""
     return _plain(
         "cost",
         "Cost of a run",
@@ -187,7 +209,8 @@ def _cost(comparison: Comparison) -> Table:
     )
 
 
-def _reasons(comparison: Comparison) -> Table:
+def reasons_table(comparison: Comparison) -> Table:
+    """Signals of training, to read the scores by."""
     return _plain(
         "reasons",
         "What happened in training",
@@ -211,7 +234,7 @@ def _evaluations(comparison: Comparison) -> Table:
     """Per row and suite, seeds pooled: sizes, pass@k averaged over problems and seeds, and what was not answered."""
     blocks = [(split, suite) for split, suites in comparison.suites.items() for suite in suites]
     pairs = [(row, split, suite) for row in comparison.rows for split, suite in blocks]
-    largest = max(int(_scored(row, split, suite).max()) for row, split, suite in pairs)
+    largest = max(_largest(_results(row, suite), split) for row, split, suite in pairs)
     ks = [k for k in (2**i for i in range(largest.bit_length())) if k <= largest]
     columns = [LABEL, Column("split", "split", "text"), Column("suite", "suite", "text")]
     columns += [Column("problems", "problems", "count"), Column("k", "k", "count")]
@@ -221,19 +244,12 @@ def _evaluations(comparison: Comparison) -> Table:
     columns.append(Column("grader", "grader", "text"))
     cells = []
     for row, split, suite in pairs:
-        results = [run.evaluations[suite, row.last] for run in row.runs]
-        frames = [result.problems[result.problems["split"] == split] for result in results]
-        matrix = score_matrix(row.runs, suite, row.last, split).to_numpy()
-        line = [Cell(row.label), Cell(split), Cell(suite), Cell(float(len(frames[0])))]
-        line += [Cell(float(_scored(row, split, suite).max())), Cell(float(matrix.mean()))]
-        line.append(Cell(clustered_standard_error(matrix.T)))
-        for k in ks:
-            values = [
-                pass_at_k(int(n), int(c), k)
-                for frame in frames
-                for n, c in zip(frame["scored"], frame["passed"], strict=True)
-            ]
-            line.append(Cell(sum(values) / len(values)))
+        results = _results(row, suite)
+        scores = matrix(results, split).values
+        line = [Cell(row.label), Cell(split), Cell(suite), Cell(float(len(results[0].questions.places(split))))]
+        line += [Cell(float(_largest(results, split))), Cell(float(scores.mean()))]
+        line.append(Cell(clustered_standard_error(scores.T)))
+        line += [Cell(value) for value in _passes(results, split, ks)]
         line.append(Cell(float(sum(result.truncated for result in results))))
         line += [Cell(float(sum(result.statuses.get(key, 0) for result in results))) for key in ("no_answer", "infra")]
         line.append(Cell(", ".join(sorted({" ".join(pair) for result in results for pair in result.graders}))))
@@ -246,10 +262,27 @@ def _evaluations(comparison: Comparison) -> Table:
     return Table("evaluations", "Last evaluation", columns, cells, notes)
 
 
-def _scored(row: Row, split: str, suite: str) -> pd.Series:
-    """Scored samples of each problem, from the run with the most."""
-    frames = [run.evaluations[suite, row.last].problems for run in row.runs]
-    return max((frame.loc[frame["split"] == split, "scored"] for frame in frames), key=lambda counts: counts.max())
+def _results(row: Row, suite: str) -> list[Evaluation]:
+    return [run.evaluations[suite, row.last] for run in row.runs]
+
+
+def _largest(results: Sequence[Evaluation], split: str) -> int:
+    """Scored samples of the problem with the most."""
+    return max(int(found.scored[found.questions.places(split)].max(initial=0)) for found in results)
+
+
+def _passes(results: Sequence[Evaluation], split: str, ks: Sequence[int]) -> list[float]:
+    """pass@k, mean over problems and runs; NaN where it is undefined for one of them."""
+    places = [found.questions.places(split) for found in results]
+    scored, passed = (
+        np.concatenate([getattr(found, key)[own] for found, own in zip(results, places, strict=True)]).astype(int)
+        for key in ("scored", "passed")
+    )
+    # many problems have the same counts
+    base = int(passed.max(initial=0)) + 1
+    pairs, times = np.unique(scored * base + passed, return_counts=True)
+    values = [[pass_at_k(*divmod(pair, base), k) for pair in pairs.tolist()] for k in ks]
+    return [float(np.dot(found, times) / times.sum()) for found in values]
 
 
 def _runs(comparison: Comparison) -> Table:
@@ -262,8 +295,8 @@ def _runs(comparison: Comparison) -> Table:
         for run in row.runs:
             line = [Cell(row.label), Cell(run.name), Cell(float(run.seed))]
             for split, suite in pairs:
-                line.append(Cell(float(score_matrix([run], suite, row.last, split).to_numpy().mean())))
-            values = run_cost(run) | run_reasons(run)
+                line.append(Cell(float(matrix([run.evaluations[suite, row.last]], split).values.mean())))
+            values = run.cost | run.reasons
             cells.append([*line, *(Cell(values.get(column.key)) for column in (*COSTS, *REASONS))])
     return Table("runs", "Single runs", columns, cells, ["avg@k over the run's scored problems; columns as above."])
 

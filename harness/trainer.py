@@ -93,6 +93,7 @@ class Trainer:
     def run(self) -> None:
         """Trains until the budget is spent. Picks up the newest intact checkpoint of the directory."""
         self._restore()
+        self.progress.restored()
         self._first_validation()
         self._evaluate_due()
         while self.ledger.fraction < 1.0:
@@ -264,6 +265,7 @@ class Trainer:
             at = {**self.ledger.snapshot(), "seconds": sum(self.ledger.seconds.values()), "step": self.index}
             self.evaluated[key] = {name: {**summary, "at": at} for name, summary in summaries.items()}
             write_json(self.directory.evaluation, self.evaluated)
+            self.progress.evaluated(key, self.evaluated[key])
 
     def _save(self) -> None:
         if self.saved == self.index:

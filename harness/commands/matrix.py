@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness import terminal
+from harness import sinks, terminal
 from harness.catalog import entry
 from harness.matrix import Matrix, expand, load
 from harness.matrix_jobs import Job, prepare, record
@@ -20,6 +20,7 @@ from harness.models import ladder
 EXIT_INTERRUPT = 130
 EXAMPLE = """harness matrix reports/matrices/study-1m.toml --dry-run
   harness matrix reports/matrices/study-1m.toml --jobs 2
+  harness matrix my-matrix.toml --jobs 2 --log tensorboard
   harness matrix my-matrix.toml --on ray --gpus-per-cell 1 --retries 2"""
 
 
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the cells run: here, or as tasks of Ray (RAY_ADDRESS, else a cluster of this machine, else local)",
     )
     parser.add_argument("--gpus-per-cell", type=float, metavar="N", help="GPUs that Ray reserves for a cell; default 0")
+    sinks.add_argument(parser, "every cell that is run now (see `harness run --help`)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,6 +55,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--gpus-per-cell is for --on ray: local cells share the devices that they find")
     if options.retries < 0 or (options.gpus_per_cell or 0.0) < 0:
         raise ValueError("--retries and --gpus-per-cell must not be negative")
+    sinks.check(options.log)
     matrices = [load(path) for path in options.files]
     plans = [(matrix, *prepare(expand(matrix, options.results), options.results, options.jobs)) for matrix in matrices]
     worst = 0
@@ -71,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _execute(matrix: Matrix, jobs: list[Job], at_once: int, options: argparse.Namespace) -> int:
     todo = [job for job in jobs if job.state != "done"]
+    for job in todo:
+        job.sinks = tuple(options.log)
     pool: Pool
     if todo and options.on == "ray":
         from harness.matrix_ray import RayPool
@@ -122,7 +127,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     ):
         if value != usual:
             found += [flag, str(value)]
-    return found
+    return found + [part for name in options.log for part in ("--log", name)]
 
 
 def _describe(jobs: Sequence[Job], at_once: int | None) -> None:

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness import sinks
 from harness import spec as specification
 
-EXAMPLE = """harness run --strategy gac
+EXAMPLE = f"""harness run --strategy gac
   harness run --strategy hpt --model 4m --seed 1 --budget 100 --set options.gate=1
   harness run my-spec.toml --set train.learning_rate=1e-4 --dry-run
-  harness run --strategy sft --data train.jsonl --eval-data test.jsonl"""
+  harness run --strategy sft --data train.jsonl --eval-data test.jsonl
+  harness run --strategy gac --log tensorboard --log wandb{sinks.EPILOG}"""
 KINDS = {"updates": "updates", "tokens": "generated_tokens", "flops": "flops", "seconds": "seconds"}
 
 
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue the unfinished run of this specification")
     parser.add_argument("--dry-run", action="store_true", help="print specification, plan and estimates, and exit")
     parser.add_argument("--quiet", action="store_true", help="no progress on the terminal")
+    sinks.add_argument(parser, "the run")
     add_sandbox_flag(parser)
 
 
@@ -97,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     spec = resolve(options)
     from harness.run import directory_for, execute, preflight
 
+    sinks.check(options.log)
     if options.dry_run:
         from harness.estimate import describe
 
@@ -104,10 +108,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     finished = directory_for(spec, options.results)
     if finished.done:
+        if options.log:
+            from harness.sinks.feed import publish
+
+            publish(options.log, finished, print)
         print(f"this run is done already: harness show {finished.path}")
         return 0
     try:
-        directory = execute(spec, options.results, options.resume, options.quiet)
+        directory = execute(spec, options.results, options.resume, options.quiet, options.log)
     except KeyboardInterrupt:
         print(
             f"\ninterrupted; nothing that was finished is lost ({finished.path}). "

@@ -9,13 +9,14 @@ from typing import Any
 
 from harness import catalog, run_report, settings, terminal
 from harness.catalog import Entry
-from harness.commands import show_samples
+from harness.commands import show_log, show_samples
 from harness.store import RunDir
 
 EXAMPLE = """harness show latest
   harness show results/default/RUN --samples 10 --suite math
   harness show results/default/RUN --suite math --failed --status timeout --page 2
-  harness show results/evaluations/NAME --suite math --problems --csv > problems.csv"""
+  harness show results/evaluations/NAME --suite math --problems --csv > problems.csv
+  harness show results/default/RUN --log tensorboard"""
 LONGEST_TEXT = 600  # characters of a sample
 
 
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=4, metavar="N", help="of first and last evaluation; default 4")
     parser.add_argument("--suite", metavar="S", help="only samples of this suite")
     show_samples.add_arguments(parser)
+    show_log.add_arguments(parser)
     parser.add_argument("--results", type=Path, default=Path("results"), help="where `latest` looks; default ./results")
 
 
@@ -31,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if options.samples < 0:
         raise ValueError(f"--samples must be at least 0, not {options.samples}")
     directory = catalog.newest(options.results) if options.run == "latest" else RunDir(Path(options.run))
+    if options.log:
+        return show_log.run(directory.path, options)
     if show_samples.wanted(options):
         return show_samples.run(directory, options)
     manifest = directory.manifest

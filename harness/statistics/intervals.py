@@ -15,7 +15,7 @@ from harness.statistics.margins import NOTHING, half_width, p_value, scarce_part
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its two-sided interval; it reads like `harness.stats.Interval`.
+    """A mean with its two-sided interval.
 
     `p_value` tests that the mean is zero by the same method. `df` are the degrees of freedom of the scarce factor.
     `half_width`, `standard_error` and `p_value` are NaN where the data show no spread at all.
@@ -94,18 +94,24 @@ def nested_interval(strata: Sequence[Sequence[ArrayLike]], level: float = 0.95) 
 
 def estimate_of(parts: Components, level: float) -> Estimate:
     """The estimate of one experiment from its components (arrays without leading axes)."""
-    half = float(half_width(parts, level))
+    (found,) = estimates_of(parts, level)
+    return found
+
+
+def estimates_of(parts: Components, level: float) -> list[Estimate]:
+    """The estimates of many experiments from their components, in the order of the flattened leading axes."""
+    half = half_width(parts, level)
     scarce, nu, rest, _ = scarce_part(parts)
-    unknown = math.isnan(half)
-    return Estimate(
-        float(parts.mean),
+    unknown = np.isnan(half)
+    columns = (
+        parts.mean,
         half,
-        math.nan if unknown else math.sqrt(float(scarce + rest)),
-        math.nan if unknown else float(nu),
-        float(p_value(parts)),
-        parts.seeds,
-        parts.problems,
+        np.where(unknown, np.nan, np.sqrt(scarce + rest)),
+        np.where(unknown, np.nan, nu),
+        p_value(parts),
     )
+    values = zip(*(np.broadcast_to(column, half.shape).ravel().tolist() for column in columns), strict=True)
+    return [Estimate(*value, parts.seeds, parts.problems) for value in values]
 
 
 def _student(

@@ -41,8 +41,9 @@ TITLES = {
 }  # fmt: skip
 NOTES = (
     "Cells: one number a number of seeds, in the order of the head. Method names: calibrated is the method of "
-    "`harness.statistics.margins`; satterthwaite the crossed random effects of `harness.stats`; problems alone the "
-    f"usual standard error over problems; {POOLED} takes the spread between seeds from all strategies of the family."
+    "`harness.statistics.margins`; satterthwaite crossed random effects with his degrees of freedom; problems "
+    f"alone the usual standard error over problems; {POOLED} takes the spread between seeds from all strategies of the "
+    "family."
 )
 
 

@@ -10,7 +10,7 @@ from harness.statistics.margins import NOTHING, half_width, t_quantile
 
 
 def satterthwaite(parts: Components, level: float) -> np.ndarray:
-    """Crossed random effects with Satterthwaite's degrees of freedom, as `harness.stats.crossed_interval`."""
+    """Crossed random effects with Satterthwaite's degrees of freedom (Searle, Casella, McCulloch 1992, ch. 4)."""
     error, df = _satterthwaite(parts)
     return t_quantile(1 - level, df) * error
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.stats import Interval, crossed_interval, holm, paired_interval
+from harness.statistics.family import holm_array
+from harness.statistics.intervals import Estimate, crossed_interval, paired_interval
 from harness.testbed.arms import NOISE, ORACLE, ORACLES, SCHEDULE, Arm
 from harness.testbed.simulate import FIXED, Trace
 
@@ -36,7 +37,7 @@ class Verdict:
     measure: str
     comparator: str  # of COMPARATORS
     against: str  # the arm that it is here
-    difference: Interval
+    difference: Estimate
     relative: float  # difference over the comparator's mean
     p: float  # adjusted after Holm over all tests of the scenario and measure
     word: str  # beats, ties, loses
@@ -48,7 +49,7 @@ class Result:
 
     trace: Trace
     values: dict[tuple[str, str], np.ndarray]
-    intervals: dict[tuple[str, str], Interval]
+    intervals: dict[tuple[str, str], Estimate]
     best_fixed: dict[str, str]  # measure -> name of the best fixed weight in hindsight
     verdicts: tuple[Verdict, ...]
 
@@ -111,7 +112,7 @@ def measure(trace: Trace, arms: Sequence[Arm], kind: dict[str, str], baseline: s
     return Result(trace, values, intervals, best, tuple(verdicts))
 
 
-def _least(names: Sequence[str], key: str, intervals: dict[tuple[str, str], Interval]) -> str:
+def _least(names: Sequence[str], key: str, intervals: dict[tuple[str, str], Estimate]) -> str:
     return min(names, key=lambda name: intervals[name, key].mean)
 
 
@@ -121,7 +122,7 @@ def _judge(
     kind: dict[str, str],
     given: dict[str, str],
     values: dict[tuple[str, str], np.ndarray],
-    intervals: dict[tuple[str, str], Interval],
+    intervals: dict[tuple[str, str], Estimate],
 ) -> list[Verdict]:
     groups = {
         "default fixed": [arm.name for arm in arms if kind[arm.name] == "fixed" and arm.by_default],
@@ -136,7 +137,7 @@ def _judge(
         (arm, other): paired_interval([values[arm, key][:, None]], [values[other, key][:, None]], LEVEL)
         for arm, other in tests
     }
-    adjusted = dict(zip(tests, holm([found[test].p_value for test in tests]), strict=True))
+    adjusted = dict(zip(tests, holm_array([found[test].p_value for test in tests]).tolist(), strict=True))
     verdicts = []
     for arm, name, other in pairs:
         difference, p = found[arm, other], adjusted[arm, other]

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.stats import Interval
+from harness.statistics.intervals import Estimate
 from harness.terminal import Grid
 from harness.testbed.arms import ORACLE, ORACLES, Arm
 from harness.testbed.measures import (
@@ -132,7 +132,7 @@ def scenario_grids(outcome: Outcome, result: Result) -> list[Grid]:
     return grids
 
 
-def _estimate(interval: Interval) -> str:
+def _estimate(interval: Estimate) -> str:
     half = "" if math.isnan(interval.half_width) else f" +/- {interval.half_width:.4f}"
     return f"{interval.mean:.4f}{half}"
 
@@ -267,7 +267,7 @@ def write(outcome: Outcome, out: Path) -> list[Path]:
     return [*(out / name for name in texts), *figure.write(outcome, out)]
 
 
-def _bounds(interval: Interval) -> tuple[float | None, ...]:
+def _bounds(interval: Estimate) -> tuple[float | None, ...]:
     return tuple(_round(value) for value in (interval.mean, interval.low, interval.high))
 
 

@@ -456,6 +456,6 @@ def test_a_killed_run_is_resumed_to_the_same_end(tmp_path: Path, values: Callabl
 
 
 def test_what_a_child_is_called_with() -> None:
-    job: Any = SimpleNamespace(spec_file=Path("/a/b/c/spec.toml"), results=Path("/a"))
+    job: Any = SimpleNamespace(spec_file=Path("/a/b/c/spec.toml"), results=Path("/a"), sinks=())
     expected = "-m harness run /a/b/c/spec.toml --resume --quiet --results /a"
     assert matrix_run.run_arguments(job) == expected.split()

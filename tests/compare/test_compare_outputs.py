@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import os
 import re
@@ -14,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.compare import compare_runs, render_terminal, write
-from harness.figures import _spread, draw_figures
-from harness.stats import Interval
+from harness.figures import draw_figures
+from harness.statistics.intervals import Estimate
 from harness.table_formats import Cell, Column, Table, latex_escape, latex_table, markdown_table, show
 from harness.tables import write_tables
 
@@ -132,6 +131,44 @@ def test_force_marks_every_output(tmp_path, write_run):
     assert all(mark in figure.get_suptitle() for figure in draw_figures(comparison).values())
 
 
+def test_unequal_cost_is_on_the_face_of_every_output(tmp_path, write_run):
+    write_run(tmp_path / "r", "a", has_mu=True, flops=1e9)
+    write_run(tmp_path / "r", "b", flops=5e9)
+    comparison = compare_runs(tmp_path / "r", None, False)
+    (sentence,) = comparison.unequal
+    assert sentence.startswith("The cost is not equal: FLOPs from 1.2e+10 (a) to 6e+10 (b)")
+    assert sentence in " ".join(render_terminal(comparison, 100).split())
+    (tmp_path / "out").mkdir()
+    for path in write_tables(comparison, tmp_path / "out", []):
+        if path.suffix == ".csv":
+            assert {(row["forced"], row["unequal_cost"]) for row in _rows(path)} == {("no", sentence)}
+        elif path.suffix in (".md", ".tex"):
+            assert sentence in path.read_text()
+    assert all(sentence in " ".join(figure.get_suptitle().split()) for figure in draw_figures(comparison).values())
+
+
+def test_of_many_settings_the_best_are_shown_and_files_hold_all(tmp_path, write_run):
+    for number in range(45):
+        write_run(tmp_path / "r", "mixer", 0, number / 45, spec={"options": {"weight": number}}, problems=4, samples=1,
+                  steps=2, has_mu=True, suites=("coding",))  # fmt: skip
+    comparison = compare_runs(tmp_path / "r", None, False)
+    best = {row.label for row in sorted(comparison.rows, key=lambda row: -row.scores["eval"].mean.mean)[:5]}
+    text = render_terminal(comparison, 200)
+    assert "Shown are the 40 of 45 settings with the highest mean; the tables in files hold all." in text
+    shown = set(re.findall(r"^mixer \(weight=\d+\)", text, re.MULTILINE))
+    assert len(shown) == 40 and best <= shown
+    for name, figure in draw_figures(comparison).items():
+        assert "Shown are the 10 of 45 settings" in figure.get_suptitle(), name
+        assert all(len(axis.texts) == 10 for axis in figure.axes)
+    (tmp_path / "out").mkdir()
+    for path in write_tables(comparison, tmp_path / "out", []):
+        if path.suffix == ".csv":
+            assert len({row["strategy"] for row in _rows(path)}) == 45
+    # sentences that would name every row name some
+    assert all(len(warning) < 1000 for warning in comparison.warnings)
+    assert any("37 more" in warning for warning in comparison.warnings)
+
+
 def test_every_line_is_named_inside_the_figure(comparison):
     for name, figure in draw_figures(comparison).items():
         for axis in figure.axes:
@@ -153,8 +190,8 @@ def test_equal_results_give_equal_bytes_whatever_the_hash_seed(results, written,
 
 
 def test_cells_of_each_kind():
-    interval = Interval(0.1234, 0.05, 0.02, 9.0, 3, 40)
-    undefined = Interval(0.5, float("nan"), float("nan"), float("nan"), 3, 40)
+    interval = Estimate(0.1234, 0.05, 0.02, 9.0, 0.01, 3, 40)
+    undefined = Estimate(0.5, *[float("nan")] * 4, 3, 40)
     assert show(Cell(0.1234, interval), Column("x", "x", "signed")) == "+12.3 \u00b1 5.0"
     assert show(Cell(-0.0001), Column("x", "x", "signed")) == "+0.0"
     assert show(Cell(0.5, undefined), Column("x", "x", "percent")) == "50.0"
@@ -171,10 +208,3 @@ def test_markup_is_escaped():
     assert r"a\_b\textbar{}c\{\} & 1{,}234 \\" in latex
     assert latex_escape("\\~^") == r"\textbackslash{}\textasciitilde{}\textasciicircum{}"
     assert r"| a\_b\|c{} | 1,234 |" in markdown_table(table)
-
-
-def test_names_in_figures_keep_order_and_distance_inside_the_panel():
-    places = _spread([0.5, 0.5, 0.51, 0.99, 1.0], 0.1)
-    assert all(b - a >= 0.1 - 1e-12 for a, b in itertools.pairwise(places))
-    assert places[0] >= 0 and places[-1] <= 1 + 1e-12
-    assert _spread([0.2, 0.8], 0.1) == pytest.approx([0.2, 0.8])

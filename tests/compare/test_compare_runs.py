@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from harness import cli
 from harness.compare import compare_runs
 
 
@@ -84,23 +85,87 @@ def test_rows_are_split_and_labelled_by_what_differs(tmp_path, write_run):
     assert [row.seeds for row in comparison.rows] == [[0, 1]] * 3
 
 
-def test_experiments_and_budgets_make_rows_and_unequal_budgets_warn(tmp_path, write_run):
+def test_experiments_make_rows(tmp_path, write_run):
     write_run(tmp_path, "mixer", experiment="first")
-    write_run(tmp_path, "mixer", experiment="second", steps=24)
+    write_run(tmp_path, "mixer", experiment="second")
     comparison = compare_runs(tmp_path, None, False)
-    assert [row.label for row in comparison.rows] == [
-        "mixer (budget=12 updates, experiment=first)",
-        "mixer (budget=24 updates, experiment=second)",
-    ]
-    assert any("budgets differ" in warning for warning in comparison.warnings)
+    assert [row.label for row in comparison.rows] == ["mixer (experiment=first)", "mixer (experiment=second)"]
+
+
+def test_unequal_budgets_are_refused_and_make_rows_where_forced(tmp_path, write_run):
+    write_run(tmp_path, "mixer", steps=12)
+    write_run(tmp_path, "mixer", steps=24)
+    message = r"The budgets differ: limits from 12 \(mixer \(budget=12 updates\)\) to 24 .* more than 10% apart"
+    with pytest.raises(ValueError, match=message) as caught:
+        compare_runs(tmp_path, None, False)
+    assert "With --force they are compared" in str(caught.value)
+    comparison = compare_runs(tmp_path, None, True)
+    assert [row.label for row in comparison.rows] == ["mixer (budget=12 updates)", "mixer (budget=24 updates)"]
+    assert len(comparison.forced) == 1 and comparison.forced[0].startswith("The budgets differ: limits")
+    assert not compare_runs(tmp_path, None, False, tolerance=1.0).forced
+    assert compare_runs(tmp_path, None, False, tolerance=1.0).warnings[0].startswith("The budgets differ: 12 updates")
+
+
+def test_budgets_of_different_kinds_are_refused_whatever_the_tolerance(tmp_path, write_run):
+    write_run(tmp_path, "a")
+    write_run(tmp_path, "b", spec={"budget": {"kind": "flops", "limit": 12e9}})
+    with pytest.raises(ValueError, match=r"of different kinds: flops \(b .*\); updates \(a .*\)\."):
+        compare_runs(tmp_path, None, False, tolerance=100.0)
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(1.09, False), (1.11, True)])
+@pytest.mark.parametrize("kind", ["flops", "generated_tokens"])
+def test_what_was_spent_counts_in_the_unit_of_the_budget(tmp_path, write_run, kind, factor, refused):
+    budget = {"budget": {"kind": kind, "limit": 1000}}
+    write_run(tmp_path, "a", spec=budget)
+    write_run(tmp_path, "b", spec=budget, flops=factor * 1e9, tokens=factor * 500)
+    if not refused:
+        assert not compare_runs(tmp_path, None, False).forced
+        return
+    name = {"flops": "FLOPs", "generated_tokens": "generated tokens"}[kind]
+    with pytest.raises(
+        ValueError, match=f"The {name} spent are not equal: from .* to .*, which is more than 10% apart"
+    ):
+        compare_runs(tmp_path, None, False)
+    assert not compare_runs(tmp_path, None, False, tolerance=0.12).forced
 
 
 @pytest.mark.parametrize(("factor", "warned"), [(1.09, False), (1.11, True)])
-def test_measured_cost_warns_above_a_tenth(tmp_path, write_run, factor, warned):
+def test_measured_cost_warns_above_the_tolerance(tmp_path, write_run, factor, warned):
     write_run(tmp_path, "a", flops=1e9)
     write_run(tmp_path, "b", flops=factor * 1e9)
-    found = [warning for warning in compare_runs(tmp_path, None, False).warnings if "FLOPs from" in warning]
-    assert bool(found) == warned
+    comparison = compare_runs(tmp_path, None, False)
+    found = [warning for warning in comparison.warnings if "FLOPs from" in warning]
+    assert bool(found) == warned and comparison.unequal == found
+    assert not compare_runs(tmp_path, None, False, tolerance=0.12).unequal
+
+
+def test_costs_that_must_be_equal_are_refused_where_they_are_not(tmp_path, write_run):
+    write_run(tmp_path, "a", flops=1e9)
+    path = write_run(tmp_path, "b", flops=5e9)
+    assert not compare_runs(tmp_path, None, False, equal=["seconds", "updates"]).forced
+    with pytest.raises(ValueError, match=r"The FLOPs spent are not equal: from 1.2e\+10 \(a\) to 6e\+10 \(b\)"):
+        compare_runs(tmp_path, None, False, equal=["flops"])
+    assert len(compare_runs(tmp_path, None, True, equal=["flops"]).forced) == 1
+    with pytest.raises(ValueError, match="no cost 'watts'; choose from updates, prompts"):
+        compare_runs(tmp_path, None, True, equal=["watts"])
+    with pytest.raises(ValueError, match="must not be negative"):
+        compare_runs(tmp_path, None, True, tolerance=-0.1)
+    (path / "timing.jsonl").unlink()
+    with pytest.raises(ValueError, match="The seconds of b are not recorded"):
+        compare_runs(tmp_path, None, False, equal=["seconds"])
+
+
+def test_the_command_refuses_with_one_line_and_marks_what_is_forced(tmp_path, write_run, capsys):
+    write_run(tmp_path / "r", "a", steps=12)
+    write_run(tmp_path / "r", "b", steps=24)
+    assert cli.main(["compare", str(tmp_path / "r")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1 and "--force" in said and "limits from 12 (a" in said
+    assert cli.main(["compare", str(tmp_path / "r"), "--tolerance", "0.1", "--equal", "flops", "--force"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "NOT COMPARABLE (forced): The budgets differ: limits" in printed
+    assert "NOT COMPARABLE (forced): The FLOPs spent are not equal" in printed
 
 
 @pytest.mark.parametrize(

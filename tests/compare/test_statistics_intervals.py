@@ -9,11 +9,16 @@ import pytest
 from scipy import integrate, optimize
 from scipy import stats as scipy_stats
 
-from harness import stats
 from harness.statistics.components import components, paired_differences
 from harness.statistics.design import Design, minimal_detectable_effect
 from harness.statistics.family import holm_array, holm_family, pooled_intervals
-from harness.statistics.intervals import crossed_interval, nested_interval, paired_interval, seed_interval
+from harness.statistics.intervals import (
+    crossed_interval,
+    estimates_of,
+    nested_interval,
+    paired_interval,
+    seed_interval,
+)
 from harness.statistics.margins import half_width, margin, p_value
 from harness.statistics.rivals import satterthwaite, satterthwaite_p
 
@@ -53,14 +58,46 @@ def test_parts_are_unbiased_for_the_variance_of_the_mean():
     assert parts.mean.var() == pytest.approx(expected, rel=0.06)
 
 
-def test_vectorised_satterthwaite_is_the_interval_of_stats():
-    rng = np.random.default_rng(2)
-    suites = [normal(rng, (30, 3, size), 0.2, 0.3) + 0.1 for size in (5, 40)]
-    parts = components(suites)
-    for i in range(30):
-        one = stats.crossed_interval([suite[i] for suite in suites])
-        assert satterthwaite(parts, 0.95)[i] == pytest.approx(one.half_width)
-        assert satterthwaite_p(parts)[i] == pytest.approx(one.p_value)
+def test_satterthwaite_is_that_of_the_two_way_analysis():
+    x = np.random.default_rng(2).normal(size=(4, 7)) + np.arange(4)[:, None]
+    seeds, problems = x.shape
+    residual = x - x.mean(axis=1, keepdims=True) - x.mean(axis=0) + x.mean()
+    a = np.var(x.mean(axis=1), ddof=1) / seeds
+    b = np.var(x.mean(axis=0), ddof=1) / problems
+    c = (residual**2).sum() / (seeds - 1) / (problems - 1) / seeds / problems
+    df = (a + b - c) ** 2 / (a**2 / (seeds - 1) + b**2 / (problems - 1) + c**2 / (seeds - 1) / (problems - 1))
+    error = math.sqrt(a + b - c)
+    parts = components([x])
+    assert satterthwaite(parts, 0.95) == pytest.approx(scipy_stats.t.ppf(0.975, df) * error)
+    assert satterthwaite_p(parts) == pytest.approx(2 * scipy_stats.t.sf(abs(x.mean()) / error, df))
+
+
+def test_many_estimates_at_once_are_those_made_one_by_one():
+    suites = [normal(np.random.default_rng(2), (30, 3, size), 0.2, 0.3) + 0.1 for size in (5, 40)]
+    suites[0][7], suites[1][7] = 0.5, 0.5  # one experiment without any spread
+    for i, found in enumerate(estimates_of(components(suites), 0.9)):
+        one = crossed_interval([suite[i] for suite in suites], 0.9)
+        assert (found.seeds, found.problems) == (one.seeds, one.problems) == (3, 45)
+        for key in ("mean", "half_width", "standard_error", "df", "p_value"):
+            assert getattr(found, key) == pytest.approx(getattr(one, key), nan_ok=True)
+        assert math.isnan(found.half_width) == (i == 7)
+
+
+def test_a_seed_effect_shared_by_suites_does_not_average_out():
+    effect = np.array([[0.1], [0.4], [0.9]])
+    one = crossed_interval([np.repeat(effect, 5, axis=1)])
+    four = crossed_interval([np.repeat(effect, 5, axis=1)] * 4)
+    assert four.standard_error == pytest.approx(one.standard_error)
+    assert one.df == pytest.approx(2)
+
+
+def test_problems_of_different_suites_average_out_with_one_weight_a_suite():
+    rng = np.random.default_rng(3)
+    suites = [rng.uniform(size=(1, 10)), rng.uniform(size=(1, 40))]
+    interval = crossed_interval(suites)
+    assert interval.mean == pytest.approx((suites[0].mean() + suites[1].mean()) / 2)
+    parts = [scipy_stats.sem(suite[0]) ** 2 / 4 for suite in suites]
+    assert interval.standard_error == pytest.approx(math.sqrt(sum(parts)))
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (2, 30), (10, 4), (6, 2)])
@@ -175,11 +212,15 @@ def test_seed_and_nested_intervals_are_t_tests_on_seed_means():
     assert nested_interval([[np.arange(3.0), np.arange(5.0)]]).mean == pytest.approx(1.5)
 
 
-def test_holm_agrees_with_stats_and_counts_what_is_missing():
+def test_holm_by_definition_and_counts_what_is_missing():
     rng = np.random.default_rng(9)
     values = rng.uniform(size=(20, 6)) ** 3
     for row, adjusted in zip(values, holm_array(values), strict=True):
-        assert adjusted == pytest.approx(stats.holm(row.tolist()))
+        # adjusted p of a test: the largest of (number of tests with a p at least as large) x p over smaller ones
+        expected = [min(1.0, max(p * (row >= p).sum() for p in row if p <= own)) for own in row]
+        assert adjusted == pytest.approx(expected)
+    assert holm_array([0.01, 0.04, 0.03, math.nan])[:3] == pytest.approx([0.04, 0.09, 0.09])
+    assert holm_array([]).tolist() == []
     found = holm_family(["a", "b", "c"], {"b": 0.01, "a": 0.04})
     assert list(found) == ["a", "b", "c"]
     assert found["b"] == pytest.approx(0.03) and found["a"] == pytest.approx(0.08) and math.isnan(found["c"])

@@ -223,6 +223,8 @@ def test_72_prompts_that_do_not_fit_with_their_answers(make_spec, monkeypatch):
 def test_73_the_untouched_runs_are_compared(runs):
     results, paths = runs
     assert len(paths) == 2 and len(compare_runs(results, None, False).rows) == 2
+    # what a change of verdicts must not be hidden by
+    assert all((path / "scores.jsonl").exists() for path in paths)
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -484,11 +486,29 @@ def test_80_the_incomparable_is_refused_and_marked_where_forced(change, match, r
     assert files and all(match in path.read_text() for path in files)
 
 
-def test_80_unequal_budgets_are_said(runs, tmp_path):
-    """They are no refusal: what a method costs may be what is compared."""
+def test_80_unequal_budgets_are_refused_and_marked_where_forced(runs, tmp_path):
     results, paths = runs
     other_spec("budget", "limit", 3)(paths[0])
-    comparison = compare_runs(results, None, False)
-    assert any(warning.startswith("The budgets differ: ") for warning in comparison.warnings)
+    refused(results, "The budgets differ: limits from 2 .* to 3 .* updates, which is more than 10% apart")
+    comparison = compare_runs(results, None, True)
+    assert any(reason.startswith("The budgets differ: ") for reason in comparison.forced)
     files = [path for path in write_tables(comparison, tmp_path, []) if path.suffix == ".md"]
-    assert any("The budgets differ" in path.read_text() for path in files)
+    assert any("NOT COMPARABLE (forced):** The budgets differ" in path.read_text() for path in files)
+
+
+def test_80_what_was_spent_of_equal_budgets_is_measured(runs):
+    results, paths = runs
+    for path in paths:
+        other_spec("budget", "kind", "generated_tokens")(path)
+        other_spec("budget", "limit", 100)(path)
+    # one of the two methods has sampled nothing at all
+    refused(results, "The generated tokens spent are not equal: from 0 .* to ")
+    assert any("generated tokens from 0" in sentence for sentence in compare_runs(results, None, True).unequal)
+
+
+def test_80_costs_that_a_reader_wants_equal_are_held_to_it(runs, capsys):
+    results, _ = runs
+    assert any("FLOPs from" in sentence for sentence in compare_runs(results, None, False).unequal)
+    assert cli.main(["compare", str(results), "--equal", "flops"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "The FLOPs spent are not equal" in said and "--force" in said and len(said.splitlines()) == 1
