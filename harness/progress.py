@@ -35,9 +35,13 @@ class Progress:
             self.bar.start()
             self.task = self.bar.add_task("training", total=1.0, note="")
 
+    def note(self, text: str) -> None:
+        """A message for the log alone."""
+        self.log.write(f"{time.monotonic() - self.started:8.1f}s {text}\n")
+
     def say(self, text: str) -> None:
         """A message for both."""
-        self.log.write(f"{time.monotonic() - self.started:8.1f}s {text}\n")
+        self.note(text)
         if self.quiet:
             return
         if self.bar is not None:

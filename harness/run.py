@@ -106,11 +106,18 @@ def _attempt(spec: RunSpec, ref: ladder.ModelRef, directory: RunDir, quiet: bool
         progress.say(f"{spec.strategy} on {spec.model}, seed {spec.seed} -> {directory.path}")
         watchdog = Watchdog(spec.runtime.deadline, progress.log)
         with watchdog.phase():
-            trainer = assemble(spec, ref, directory, progress, watchdog)
+            try:
+                trainer = assemble(spec, ref, directory, progress, watchdog)
+            except ValueError:
+                # what cannot be run as asked leaves no unfinished run behind, which could only fail again
+                if number == 1:
+                    (directory.path / "manifest.json").unlink()
+                raise
         with closing(trainer):
             trainer.run()
     except BaseException as problem:
-        progress.say(f"stopped: {type(problem).__name__}: {problem}")
+        said = progress.note if isinstance(problem, ValueError) else progress.say  # the command says a user's error
+        said(f"stopped: {type(problem).__name__}: {problem}")
         raise
     finally:
         progress.feed.close(directory.done)

@@ -107,3 +107,12 @@ def test_set_reads_toml_values(tmp_path: Path) -> None:
 def test_budget(tmp_path: Path, text: str, kind: str, limit: float) -> None:
     budget = resolved(tmp_path, "--budget", text).budget
     assert (budget.kind, budget.limit) == (kind, limit)
+
+
+def test_a_refused_run_leaves_no_unfinished_one(say: Any, tmp_path: Path) -> None:
+    refused = say(
+        "run", "--strategy", "sft", "--model", "0.2m", "--set", "rollout.max_tokens=2000", "--results", tmp_path
+    )
+    assert refused.code == 2 and "leaves no room" in refused.err
+    assert "ValueError" not in refused.out + refused.err, "the sentence is said once"
+    assert "no runs" in say("ls", "--results", tmp_path).err
