@@ -10,11 +10,11 @@ from pathlib import Path
 
 from harness import compare_verdicts, pack_load, run_steps, score_file
 from harness.compare_read import Raw, read_ahead
-from harness.compare_run import Run, arms, checked_spec, completed, decode, evaluation, read_object
-from harness.problem_scores import Evaluation, Questions
+from harness.compare_run import Run, arms, checked_spec, decode, evaluation, read_object
+from harness.compare_run import completed as completed
+from harness.problem_scores import Evaluation as Evaluation
+from harness.problem_scores import Questions
 from harness.run_steps import Steps
-
-__all__ = ["Evaluation", "Run", "completed", "find_packs", "find_runs", "load_each", "load_run", "load_runs"]
 
 
 def load_runs(root: Path) -> tuple[list[Run], list[Path]]:
@@ -24,7 +24,7 @@ def load_runs(root: Path) -> tuple[list[Run], list[Path]]:
     """
     finished, unfinished, packs = _search(Path(root))
     shared: dict[bytes, Questions] = {}
-    with _without_cycles():
+    with without_cycles():
         runs = list(_decoded(finished, shared))
         for pack in packs:
             runs += pack_load.load(pack, shared)
@@ -90,8 +90,8 @@ def _walk(root: Path) -> tuple[list[Path], list[Path]]:
 
 
 @contextmanager
-def _without_cycles() -> Iterator[None]:
-    """Without the search for reference cycles, which looks at every run again and again while they become more."""
+def without_cycles() -> Iterator[None]:
+    """Without the search for reference cycles, which looks at every run again and again; memory of none is freed."""
     enabled = gc.isenabled()
     gc.disable()
     try:

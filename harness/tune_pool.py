@@ -102,8 +102,11 @@ class Reruns:
 
     def next(self) -> Job | None:
         for job in self.jobs:
-            if job.state == "waiting" and not job.directory.done and self.claims.take(job.cell.spec.run_id):
+            if job.state != "waiting" or job.directory.done or not self.claims.take(job.cell.spec.run_id):
+                continue
+            if not job.directory.done:
                 return job
+            self.claims.release(job.cell.spec.run_id)  # another worker has just finished it
         return None
 
     def left(self) -> int:

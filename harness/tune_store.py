@@ -108,13 +108,13 @@ class Store:
         """
         with self.claims.alone():
             for strategy, study, slot in self.slots:
+                if self._over(strategy, study, slot) or not self.claims.take(claim(strategy, study, slot)):
+                    continue
+                if self._over(strategy, study, slot):  # it came to its end, and was let go, between the two
+                    self.claims.release(claim(strategy, study, slot))
+                    continue
                 found = self._found(strategy, study).get(slot)
-                over = found is not None and found.state.is_finished()
-                if over and not self._failed_before(strategy, study, slot, found):
-                    continue
-                if not self.claims.take(claim(strategy, study, slot)):
-                    continue
-                if found is None or over:
+                if found is None or found.state.is_finished():
                     self._begin(strategy, study, slot, found)
                     self.again.discard((strategy, study, slot))
                 begun = self._found(strategy, study)[slot]
@@ -122,8 +122,12 @@ class Store:
                 return Taken(self._cell(strategy, study, slot, begun), trial)
         return None
 
-    def _failed_before(self, strategy: str, study: int, slot: int, found: FrozenTrial | None) -> bool:
-        return found is not None and found.state.name == "FAIL" and (strategy, study, slot) in self.again
+    def _over(self, strategy: str, study: int, slot: int) -> bool:
+        """Whether there is nothing more to do for a slot."""
+        found = self._found(strategy, study).get(slot)
+        if found is None or not found.state.is_finished():
+            return False
+        return found.state.name != "FAIL" or (strategy, study, slot) not in self.again
 
     def _begin(self, strategy: str, study: int, slot: int, failed: FrozenTrial | None) -> None:
         """Enters a trial: with settings known beforehand, those of one that failed, or the sampler's."""

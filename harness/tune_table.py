@@ -32,6 +32,7 @@ COLUMNS = [
     Column("saved_flops", "FLOPs saved", "scientific"),
 ]
 SIGNIFICANT = 0.05
+UNITS = {"updates": "updates", "generated_tokens": "generated tokens", "flops": "FLOPs", "seconds": "seconds"}
 EDGE_MARK = {"low": "low edge", "high": "high edge"}
 
 
@@ -99,7 +100,7 @@ def _notes(report: Report) -> list[str]:
     studies = "1 study" if search.studies == 1 else f"{search.studies} studies"
     notes = [
         f"Every strategy: {studies} of {search.trials} trials{default}; {drawn}; each trial a budget of "
-        f"{budget.limit:g} {budget.kind.replace('_', ' ')}. The score of the trials is the median over studies of the "
+        f"{budget.limit:g} {UNITS[budget.kind]}. The score of the trials is the median over studies of the "
         "best one; a trial that failed or was pruned counts 0 and takes part.",
         _spaces(report),
         f"Default and tuned: runs on {len(tuning.rerun_seeds)} fresh seeds; 95% intervals over seeds and problems; "

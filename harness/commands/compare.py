@@ -44,12 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from harness import compare  # scipy takes its time: --help does without
+    from harness.compare_load import without_cycles
 
-    comparison = compare.compare_runs(
-        options.root, options.baseline, options.force, tolerance=options.tolerance, equal=options.equal
-    )
-    out = options.out or options.root / "comparison"
-    paths = compare.write(comparison, out)
+    with without_cycles():
+        comparison = compare.compare_runs(
+            options.root, options.baseline, options.force, tolerance=options.tolerance, equal=options.equal
+        )
+        out = options.out or options.root / "comparison"
+        paths = compare.write(comparison, out)
     if options.format == "terminal":
         print(compare.render_terminal(comparison, terminal.width()))
     else:

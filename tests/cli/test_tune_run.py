@@ -409,7 +409,8 @@ def test_an_even_number_of_studies(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-def test_the_smoke_preset(tmp_path: Path, root: Path, say: Say) -> None:
+def test_the_smoke_preset(tmp_path: Path, root: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(root))  # for the runs
     said = say("tune", root / "reports" / "tuning" / "smoke.toml", "--jobs", str(os.cpu_count() or 1))
     assert said.code == 0, said
     found = json.loads((tmp_path / "results" / "tuning-smoke" / "tuning-smoke.tuning.json").read_text())
