@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from harness.report.figures.labels import spread
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 DPI = 150
 LONGEST = 40  # characters of a name
 DRAWN = 16  # settings; of more the FEW best are drawn, without their seeds
-FEW = 10
+FEW = 8
 THIN = 8  # seeds
 LEFT, PANEL, ABOVE, BELOW = 0.72, 2.9, 0.3, 0.5  # inches: of a panel and around it
 LINE = 0.135  # inches from one name to the next
-NAMES = 1.05  # share of the panel at which names begin
+SAMPLE = (0.14, 0.4)  # inches to the right of a panel: of the sample of a line before its name
+FAR = 0.6  # share of the panel: an end before it is not tied to its name, which would cross the panel
 METADATA = {"pdf": {"CreationDate": None, "Producer": None}, "png": {"Software": None}}
 COSTS = (("flops", "FLOPs"), ("generated_tokens", "generated tokens"), ("updates", "optimiser updates"))
 SIGNALS = (
@@ -113,7 +114,7 @@ class Sheet:
         self.rows = comparison.rows
         self.looks = looks(row.label for row in comparison.rows)
         self.names = {row.label: textwrap.shorten(row.label, LONGEST, placeholder="...") for row in comparison.rows}
-        self.room = 0.35 + 0.062 * max(len(name) for name in self.names.values())  # inches beside a panel
+        self.room = 0.65 + 0.062 * max(len(name) for name in self.names.values())  # inches beside a panel
         self.height = max(2.2, 0.2 + LINE * len(comparison.rows))
         parts = ["NOT COMPARABLE (forced): " + " ".join(comparison.forced)] if comparison.forced else []
         parts += [" ".join(notices)] if notices else []
@@ -209,7 +210,7 @@ def _steps(axis: Axes, sheet: Sheet, rows: Sequence[Row], key: str, scale: str |
         if not series:
             continue
         seen += [values for _, values in series]
-        style = sheet.looks[row.label] | {"marker": None}
+        style = sheet.looks[row.label]
         if len(series) > 1 and sheet.seeds:
             thin = LineCollection(
                 [np.column_stack(pair) for pair in series[: sheet.seeds]],
@@ -223,7 +224,7 @@ def _steps(axis: Axes, sheet: Sheet, rows: Sequence[Row], key: str, scale: str |
         if not len(shared):
             continue
         mean = np.mean([values[np.isin(steps, shared)] for steps, values in series], axis=0)
-        axis.plot(shared, mean, linewidth=1.6, **style)
+        axis.plot(shared, mean, linewidth=1.6, markersize=3, markevery=max(1, len(shared) // 6), **style)
         ends.append((row, shared[-1], mean[-1]))
     values = np.concatenate(seen)
     if scale == "log" and values.min() > 0 and values.max() > 20 * values.min():
@@ -232,26 +233,27 @@ def _steps(axis: Axes, sheet: Sheet, rows: Sequence[Row], key: str, scale: str |
 
 
 def _finish(axis: Axes, sheet: Sheet, ends: Sequence[tuple[Row, float, float]]) -> None:
-    """Name each line: at the right edge, spread against overlap, or beside its end where it ends early."""
+    """To the right of the panel: for every line a sample and its name, tied to its end unless that is far away."""
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.margins(x=0.02)
     axis.autoscale_view()
     to_share = axis.transData + axis.transAxes.inverted()
     shares = [to_share.transform((x, y)) for _, x, y in ends]
-    halo = [withStroke(linewidth=2, foreground="white")]
-    late = sorted((float(share[1]), i) for i, share in enumerate(shares) if share[0] >= 0.75)
-    gap = min(1.0 / max(len(late), 1), LINE / sheet.height)
-    heights = dict(zip((i for _, i in late), spread([height for height, _ in late], gap), strict=True))
+    order = sorted(range(len(ends)), key=lambda i: (float(shares[i][1]), i))
+    gap = min(1.0 / max(len(ends), 1), LINE / sheet.height)
+    heights = spread([float(shares[i][1]) for i in order], gap)
     ties, colors = [], []
-    for i, (row, _, _) in enumerate(ends):
-        color = sheet.looks[row.label]["color"]
-        common = {"va": "center", "fontsize": 7, "color": color, "transform": axis.transAxes}
-        x, y = (float(share) for share in shares[i])
-        if i in heights:
-            ties.append([(x, y), (NAMES, heights[i])])
-            colors.append(color)
-            axis.text(NAMES + 0.01, heights[i], sheet.names[row.label], **common)
-        else:
-            axis.text(x + 0.02, y, sheet.names[row.label], path_effects=halo, **common)
-    lines = LineCollection(ties, colors=colors, linewidths=0.5, alpha=0.6, transform=axis.transAxes, clip_on=False)
-    axis.add_artist(lines)
+    begin, end = (1 + inches / PANEL for inches in SAMPLE)
+    for i, height in zip(order, heights, strict=True):
+        label = ends[i][0].label
+        style = sheet.looks[label]
+        x = [begin, (begin + end) / 2, end]
+        sample = Line2D(x, [height] * 3, transform=axis.transAxes, clip_on=False, markevery=[1], markersize=3, **style)
+        axis.add_artist(sample)
+        axis.text(end + 0.02, height, sheet.names[label], va="center", fontsize=7, transform=axis.transAxes)
+        if shares[i][0] >= FAR:
+            ties.append([tuple(shares[i]), (begin - 0.01, height)])
+            colors.append(style["color"])
+    axis.add_artist(
+        LineCollection(ties, colors=colors, linewidths=0.5, alpha=0.6, transform=axis.transAxes, clip_on=False)
+    )

@@ -52,7 +52,7 @@ def test_earlier_checkpoints_are_evaluated_by_step(say: Callable[..., Any], resu
 def test_evaluations_are_no_runs(
     say: Callable[..., Any], results: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figures, "write_figures", lambda comparison, out: [])  # not looked at here
+    monkeypatch.setattr(figures, "draw_figures", lambda comparison: {})  # not looked at here
     before = say("ls").out
     assert say("eval", tiny, *SMALL).code == 0
     assert say("ls").out == before

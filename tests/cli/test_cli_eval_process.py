@@ -30,7 +30,7 @@ from harness.engines.base import Completion
 MODE = os.environ["STAND_IN"]
 
 class Renderer:
-    eos, context = 0, 1000
+    eos, ends, context = 0, (0,), 1000
 
     def prompt(self, problem):
         return (1, 2, 3)

@@ -173,7 +173,7 @@ def test_compare_prints_and_writes(say: Callable[..., Any], results: Path) -> No
 def test_compare_formats(
     say: Callable[..., Any], results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, begins: str
 ) -> None:
-    monkeypatch.setattr(figures, "write_figures", lambda comparison, out: [])  # drawn in the test above
+    monkeypatch.setattr(figures, "draw_figures", lambda comparison: {})  # drawn in the test above
     said = say("compare", results, "--format", form, "--out", tmp_path / "out")
     assert said.code == 0
     assert said.out.startswith(begins)

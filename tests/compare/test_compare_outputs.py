@@ -158,8 +158,8 @@ def test_of_many_settings_the_best_are_shown_and_files_hold_all(tmp_path, write_
     shown = set(re.findall(r"^mixer \(weight=\d+\)", text, re.MULTILINE))
     assert len(shown) == 40 and best <= shown
     for name, figure in draw_figures(comparison).items():
-        assert "Shown are the 10 of 45 settings" in figure.get_suptitle(), name
-        assert all(len(axis.texts) == 10 for axis in figure.axes)
+        assert "Shown are the 8 of 45 settings" in figure.get_suptitle(), name
+        assert all(len(axis.texts) == 8 for axis in figure.axes)
     (tmp_path / "out").mkdir()
     for path in write_tables(comparison, tmp_path / "out", []):
         if path.suffix == ".csv":

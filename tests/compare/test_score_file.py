@@ -9,10 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from harness import compare_verdicts, problem_scores, run_steps, score_file
+from harness import compare_verdicts, problem_scores, rescore, run_steps, score_file
 from harness.compare import compare_runs
 from harness.compare_load import load_run
 from harness.store import RunDir
+from tests.store.stored import change_verdicts, make, older
 
 KEYS = ("samples", "statuses", "truncated", "graders", "sandboxes", "data_hash", "ledger")
 
@@ -187,3 +188,19 @@ def test_loading_condensed_runs_is_many_times_faster(tmp_path, write_run):
     begin = time.process_time()
     load_run(path)
     assert time.process_time() - begin < slow / 4
+
+
+def test_a_rescore_makes_the_file_anew(tmp_path):
+    run = make(tmp_path / "run", "math", problems=4, ood=1)
+    change_verdicts(run, "math", older)
+    rescore.rescore(run)
+    assert not (run.path / "scores.jsonl").exists()  # a run of an old version stays one
+    change_verdicts(run, "math", older)
+    score_file.write(run)
+    before = score_file.read(run.path, {})
+    rescore.rescore(run)
+    after = score_file.read(run.path, {})
+    file = run.verdicts("math", 0.0)
+    assert after.scores[file.name]["sha256"] == score_file.digest(file) != before.scores[file.name]["sha256"]
+    assert after.scores[file.name]["passed"] != before.scores[file.name]["passed"]
+    assert after.questions[file.name].ids == before.questions[file.name].ids

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.report.spec import load as load_report
 from harness.spec import RunSpec, build, load, override
 
 # these have parsers and tests of their own
@@ -31,6 +32,9 @@ def test_every_specification_of_the_repository_is_valid(root):
         values = load(path)
         if {"run", "matrix", "strategies"} & values.keys() or path.parent.name == "published":
             continue  # a table of runs, which has its own parser and tests
+        if "item" in values:
+            assert load_report(path).item, path
+            continue
         assert build(values).run_id, path
 
 
