@@ -62,9 +62,15 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def attempt(spec: RunSpec, results: Path, seconds: float | None = None, write: int | None = None) -> tuple[str, float]:
+def attempt(
+    spec: RunSpec,
+    results: Path,
+    seconds: float | None = None,
+    write: int | None = None,
+    watch: Callable[[int], None] | None = None,
+) -> tuple[str, float]:
     """`done`, `killed` after `seconds` or before durable operation number `write`, or how else the process ended; and
-    the processor seconds that it took."""
+    the processor seconds that it took. `watch` is called with the process's id now and then."""
     child = os.fork()
     if child == 0:
         code = 70
@@ -77,10 +83,12 @@ def attempt(spec: RunSpec, results: Path, seconds: float | None = None, write: i
             sys.stderr.flush()
             os._exit(code)
     while True:
-        ended, status, usage = os.wait4(child, 0 if seconds is None else os.WNOHANG)
+        ended, status, usage = os.wait4(child, 0 if seconds is None and watch is None else os.WNOHANG)
         if ended:
             break
-        if processor_seconds(child) >= seconds:
+        if watch is not None:
+            watch(child)
+        if seconds is not None and processor_seconds(child) >= seconds:
             os.kill(child, signal.SIGKILL)
             seconds = None
         else:
@@ -103,8 +111,16 @@ def phase(path: Path) -> str:
 
 def moments(spec: RunSpec, results: Path, count: int, rng: random.Random) -> dict[str, Any]:
     """Kills at `count` random moments. A run that gets to its end makes way for a fresh one."""
-    ended, duration = attempt(spec, results / "whole")
+    whole = directory_for(spec, results / "whole").path
+    loaded: list[float] = []  # processor seconds after which the run itself began
+
+    def watch(pid: int) -> None:
+        if not loaded and phase(whole) != "start":
+            loaded.append(processor_seconds(pid))
+
+    ended, duration = attempt(spec, results / "whole", watch=watch)
     assert ended == "done", ended
+    (start,) = loaded
     kills: list[str] = []
     number = 0
     directories = []
@@ -114,7 +130,10 @@ def moments(spec: RunSpec, results: Path, count: int, rng: random.Random) -> dic
         directories.append(str(directory_for(spec, place).path))
         while True:
             # the last run is let to its end
-            limit = rng.uniform(0.1, 0.55) * duration if len(kills) < count else None
+            limit = None
+            if len(kills) < count:  # one in five before the run itself begins
+                early = rng.random() < 0.2
+                limit = rng.uniform(0.2, 1) * start if early else start + rng.uniform(0, 0.5) * (duration - start)
             ended, _ = attempt(spec, place, limit)
             if ended != "killed":
                 assert ended == "done", ended
