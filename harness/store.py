@@ -1,6 +1,6 @@
 """The run directory: one writer, whole-line appends, whole files renamed into place, `DONE` last.
 
-manifest.json metrics.jsonl timing.jsonl generations/ verdicts/ evaluation.json checkpoints/ logs/ DONE
+manifest.json metrics.jsonl timing.jsonl generations/ verdicts/ evaluation.json scores.jsonl checkpoints/ logs/ DONE
 """
 
 from __future__ import annotations
