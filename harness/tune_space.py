@@ -160,7 +160,7 @@ def library() -> Any:
     try:
         import optuna
     except ImportError:
-        raise ValueError("tuning needs Optuna, which is not installed here: pip install -c constraints.txt -e .") from None
+        raise ValueError("tuning needs Optuna, which is missing here: pip install -c constraints.txt -e .") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
