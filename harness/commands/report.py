@@ -20,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for report.md, report.tex, index.html, tables/ and figures/; default results/reports/ and the "
         "name of SPEC.toml without its suffix",
     )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="leave out sources that have no runs here, and what cannot be made without them; the report names both",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     out = options.out or FOLDER / options.spec.stem
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: give a folder with --out")
-    report = build.build(options.spec, lambda line: print(line, flush=True))
+    report = build.build(options.spec, lambda line: print(line, flush=True), options.partial)
     paths = build.write(report, out)
     for notice in report.notices:
         print(f"note: {notice}", file=sys.stderr)

@@ -22,8 +22,10 @@ from harness.table_formats import Table
 Say = Callable[[str], None]
 
 
-def build(path: Path, say: Say = lambda _: None) -> Report:
+def build(path: Path, say: Say = lambda _: None, partial: bool = False) -> Report:
     """The report that the specification describes; `say` is told what is done, one line at a time.
+
+    `partial`: without sources whose path does not exist; items that cannot do without them are left out and named.
 
     Raises ValueError in one sentence for a bad specification, an unknown table, figure or option, a path without
     finished runs, and runs that must not be compared.
@@ -38,16 +40,23 @@ def build(path: Path, say: Say = lambda _: None) -> Report:
                 f"{item.kind}s are: {', '.join(known)}."
             )
     say(f"report {path.name}: {len(spec.sources)} sources, {len(spec.item)} items")
-    sources, notices, provenance = load_sources(spec, path.parent, say)
+    sources, notices, provenance = load_sources(spec, path.parent, say, partial)
     blocks: list[Block] = []
     for item in spec.item:
         started = time.monotonic()
-        chosen = [sources[name] for name in item.sources or sources]
+        absent = [name for name in item.sources or spec.sources if name not in sources]
+        chosen = [sources[name] for name in item.sources or spec.sources if name in sources]
+        if item.kind in ("table", "figure") and not chosen:
+            blocks.append(_left_out(item, absent))
+            continue
         try:
             blocks.append(_block(item, chosen, drawers, path.parent))
         except ValueError as problem:
             if not is_user_error(problem):
                 raise
+            if absent:
+                blocks.append(_left_out(item, absent))
+                continue
             named = "" if str(problem).startswith(place(item)) else f"{place(item)}: "
             raise ValueError(f"{path}: {named}{problem}") from None
         if item.kind in ("table", "figure"):
@@ -90,6 +99,10 @@ def _block(item: Item, sources: Sequence[Source], drawers: Mapping[str, Any], fo
 
     drawn = drawers[item.show](sources, item)
     return FigureBlock(item.name, item.title or item.name, item.caption, drawn.alt, files(drawn.figure))
+
+
+def _left_out(item: Item, absent: Sequence[str]) -> Text:
+    return Text(f"**{item.title or item.name}**: left out, because there are no runs of {', '.join(absent)} here.")
 
 
 def _marked(table: Table, sources: Sequence[Source]) -> Table:

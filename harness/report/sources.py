@@ -20,17 +20,22 @@ NAMED = 5  # cells that a notice names one by one
 
 
 def load_sources(
-    spec: ReportSpec, folder: Path, say: Callable[[str], None]
+    spec: ReportSpec, folder: Path, say: Callable[[str], None], partial: bool = False
 ) -> tuple[dict[str, Source], list[str], dict[str, str]]:
     """(sources by name, notices, provenance); paths are relative to `folder`.
 
-    A path that several sources name is read once. Raises ValueError, naming the source, for a path without finished
+    A path that several sources name is read once. `partial`: sources whose path does not exist are left out, with a
+    notice. Raises ValueError, naming the source, for a path without finished
     runs, an unknown strategy or baseline, and runs that must not be compared.
     """
     loaded: dict[Path, Loaded] = {}
     sources, notices, provenance = {}, [], {}
     for name, one in spec.sources.items():
         path = (folder / one.path).resolve()
+        if partial and not path.exists():
+            notices.append(f"The source {name} has no runs here ({one.path}): what needs it is left out.")
+            say(f"source {name}: missing")
+            continue
         try:
             if path not in loaded:
                 loaded[path] = load_runs(path)
@@ -39,6 +44,8 @@ def load_sources(
             if not is_user_error(problem):
                 raise
             told = str(problem).replace("With --force", "With force = true")
+            if not path.exists():
+                told += " With --partial the report is made without it."
             raise ValueError(f"source {name} ({one.path}): {told}") from None
         sources[name] = source
         comparison = source.comparison
@@ -47,6 +54,8 @@ def load_sources(
         told += missing + comparison.warnings
         notices += [f"{source.label}: {text}" if len(spec.sources) > 1 else text for text in told]
         provenance[f"source {name}"] = describe(source)
+    if not sources:
+        raise ValueError(f"none of the sources exists: {', '.join(one.path for one in spec.sources.values())}.")
     return sources, notices, provenance
 
 

@@ -263,6 +263,31 @@ def test_refused_comparisons_say_how_to_force_them(spec, capsys):
     assert "With force = true they are compared and every output says so." in capsys.readouterr().err
 
 
+def test_a_partial_report_names_what_it_lacks(spec, tmp_path, capsys):
+    tables = [(show, names) for show in ("scores", "scaling") for names in ('"small"', '"large"', '"small", "large"')]
+    items = "".join(
+        f'[[item]]\nkind = "table"\nshow = "{show}"\nname = "{show}{i}"\nsources = [{names}]\n'
+        for i, (show, names) in enumerate(tables)
+    )
+    path = spec(items, SPEC.replace("{study}/large", "nowhere"))
+    assert main(["report", str(path)]) == 2
+    assert "--partial" in capsys.readouterr().err
+    out = tmp_path / "out"
+    # a fault of an item whose sources are all there stays one
+    assert main(["report", str(path), "--out", str(out), "--partial"]) == 2
+    assert "scaling3" in capsys.readouterr().err and not out.exists()
+    path.write_text(
+        path.read_text().replace(items, items.replace('"scaling"\nname = "scaling3"', '"cost"\nname = "c"'))
+    )
+    assert main(["report", str(path), "--out", str(out), "--partial"]) == 0
+    assert "note: The source large has no runs here (nowhere)" in capsys.readouterr().err
+    made = {file.stem for file in (out / "tables").glob("*.csv")}
+    assert made == {"scores0", "scores2", "c"}
+    text = (out / "report.md").read_text()
+    for name in ("scores1", "scaling4", "scaling5"):
+        assert f"**{name}**: left out, because there are no runs of large here." in text
+
+
 def test_the_folder_must_not_be_a_file(spec, tmp_path, capsys):
     (tmp_path / "taken").write_text("")
     assert main(["report", str(spec()), "--out", str(tmp_path / "taken")]) == 2
