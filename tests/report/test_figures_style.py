@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 
 from harness import figures as older
 from harness.report.figures import FIGURES, KINDS
@@ -101,5 +101,10 @@ print(json.dumps([digests, looks(sys.argv[2:])]))
 
 def test_the_figures_of_compare_have_the_same_colours(sources):
     drawn = older.draw_figures(sources["small"].comparison)
-    labels = {text.get_text(): text.get_color() for figure in drawn.values() for text in figure.axes[0].texts}
-    assert labels == {name: of(name)["color"] for name in ("mixer", "plain_rl", "third")}
+    names = ("mixer", "plain_rl", "third")
+    assert {row.name for row in sources["small"].comparison.rows} == set(names)
+    for kind, figure in drawn.items():
+        axes = figure.axes[0]
+        named = {text.get_text() for text in axes.texts} & set(names)
+        assert named == ({"mixer"} if kind == "controller" else set(names)), kind
+        assert {to_hex(line.get_color()).upper() for line in axes.lines} == {of(name)["color"] for name in named}
