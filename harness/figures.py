@@ -101,7 +101,7 @@ def save(figures: Mapping[str, Figure], out_dir: Path) -> Callable[[], list[Path
 def _save(jobs: Sequence[tuple[Figure, Path]]) -> None:
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
         for figure, path in jobs:
-            fast = {"pil_kwargs": {"compress_level": 3}} if path.suffix == ".png" else {}
+            fast = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
             figure.savefig(path, dpi=DPI, metadata=METADATA[path.suffix[1:]], **fast)
 
 
