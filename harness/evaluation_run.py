@@ -84,10 +84,7 @@ def directory_for(chosen: Target, split: str, results: Path) -> RunDir:
     spec = chosen.spec
     content = {
         "model": chosen.ref.location,
-        "files": [
-            [path.name, path.stat().st_size, path.stat().st_mtime_ns]
-            for path in sorted(Path(chosen.ref.location).glob("*.safetensors"))
-        ],
+        "files": weights_state(chosen),
         "eval": {key: value for key, value in asdict(spec.eval).items() if key != "engine"},
         "data": asdict(spec.data),
         "seed": spec.seed,
@@ -155,19 +152,43 @@ def execute(
         directory.finish()
 
 
-def _load(chosen: Target) -> tuple[Renderer, Engine]:
+def weights_state(chosen: Target) -> list[list[Any]]:
+    """Name, size and time of each file of weights: what tells a model from an earlier one at the same place."""
+    files = sorted(Path(chosen.ref.location).glob("*.safetensors"))
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What an evaluation samples with. model: the engine's own, if it is of transformers; ends: `ladder.end_ids`."""
+
+    engine: Engine
+    tokenizer: Any
+    model: Any
+    context: int
+    ends: tuple[int, ...]
+
+
+def loaded(chosen: Target) -> Loaded:
     """The tokenizer, and an engine with the model."""
     spec = chosen.spec
     set_threads(spec.runtime.threads)
     device = choose_device(spec.runtime.device)
+    model = None
     if spec.evaluation_engine == factory.VLLM:
         config, tokenizer = ladder.load_tokenizer(chosen.ref)
         engine = factory.alone(spec, chosen.ref, config, device)
     else:
         model, tokenizer = ladder.load(chosen.ref, device)
         config, engine = model.config.to_dict(), factory.of_model(model)
-    context, ends = int(config["max_position_embeddings"]), ladder.end_ids(chosen.ref, config)
-    return Renderer(tokenizer, spec.data.style, chosen.embedded, context, ends), engine
+    return Loaded(engine, tokenizer, model, int(config["max_position_embeddings"]), ladder.end_ids(chosen.ref, config))
+
+
+def _load(chosen: Target) -> tuple[Renderer, Engine]:
+    """The engine, and how prompts are written for it."""
+    found = loaded(chosen)
+    style = chosen.spec.data.style
+    return Renderer(found.tokenizer, style, chosen.embedded, found.context, found.ends), found.engine
 
 
 def _amounts(evaluator: Evaluator, directory: RunDir, ood: bool, own: bool) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.graders.comparison import Rules
+from benchmarks.threads import end
 
 Job = tuple[str, str, Rules]  # gold, answer, rules
 
@@ -143,18 +144,6 @@ def _work(tasks: queue.SimpleQueue, limits: tuple[float, float, int], started: F
             worker.stop()
 
 
-def _shut_down(owner: int, tasks: queue.SimpleQueue, threads: list[threading.Thread]) -> None:
-    if os.getpid() != owner:  # a fork of the owner does not have the threads
-        return
-    with contextlib.suppress(queue.Empty):
-        while True:
-            tasks.get_nowait()[1].cancel()
-    for _ in threads:
-        tasks.put(None)
-    for thread in threads:
-        thread.join()
-
-
 class Verifiers:
     """A pool of processes that decide whether answers equal gold answers; usable from several threads.
 
@@ -181,7 +170,7 @@ class Verifiers:
         ]
         for thread in threads:
             thread.start()
-        self._close = weakref.finalize(self, _shut_down, self._owner, self._tasks, threads)
+        self._close = weakref.finalize(self, end, self._owner, self._tasks, threads)
         try:
             for future in started:
                 future.result()

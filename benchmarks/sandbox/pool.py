@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -19,6 +18,7 @@ from benchmarks.sandbox import isolation
 from benchmarks.sandbox.scratch import make_scratch, remove_leftovers
 from benchmarks.sandbox.values import NotPlain, encode
 from benchmarks.sandbox.worker import WALL_LIMIT, Broken, Outcome, Request, Worker, start
+from benchmarks.threads import end
 
 VERSION = "2"
 WEAK_VARIABLE = "HARNESS_ALLOW_WEAK_SANDBOX"  # "1" allows the weakest isolation
@@ -86,17 +86,9 @@ def _work(tasks: queue.SimpleQueue, levels: Sequence[str], memory_mb: int, scrat
 
 
 def _shut_down(owner: int, tasks: queue.SimpleQueue, threads: list[threading.Thread], scratch: Path, lock: int) -> None:
-    if os.getpid() != owner:  # a fork of the owner does not have the threads
-        return
-    with contextlib.suppress(queue.Empty):
-        while True:
-            tasks.get_nowait()[1].cancel()
-    for _ in threads:
-        tasks.put(None)
-    for thread in threads:
-        thread.join()
-    shutil.rmtree(scratch, ignore_errors=True)
-    os.close(lock)
+    if end(owner, tasks, threads):
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(lock)
 
 
 class Sandbox:

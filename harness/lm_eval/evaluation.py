@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import provenance
 from harness.engines import factory
-from harness.evaluation_run import Guard, Report, Target
+from harness.evaluation_run import Guard, Report, Target, loaded, weights_state
 from harness.lm_eval import tasks
 from harness.lm_eval.answers import FRACTION, Answers, file_name
 from harness.models import ladder
-from harness.run import choose_device, set_threads
+from harness.run import choose_device
 from harness.store import SCHEMA, RunDir, keep_lines, read_json, write_json
 
 if TYPE_CHECKING:
@@ -64,10 +64,7 @@ def directory_for(chosen: Target, task: str, options: Options, results: Path) ->
 
     content = {
         "model": chosen.ref.location,
-        "files": [
-            [path.name, path.stat().st_size, path.stat().st_mtime_ns]
-            for path in sorted(Path(chosen.ref.location).glob("*.safetensors"))
-        ],
+        "files": weights_state(chosen),
         "task": task,
         "options": {**asdict(options), "include": tasks.folder_state(options.include)},
         "engine": chosen.spec.evaluation_engine,
@@ -152,18 +149,12 @@ def _model(chosen: Target, directory: RunDir, report: Report, guard: Guard) -> H
     """The engine with the tokenizer, and for log-likelihoods the engine's own model if it is of transformers."""
     from harness.lm_eval.model import HarnessLM
 
-    spec = chosen.spec
-    set_threads(spec.runtime.threads)
-    device = choose_device(spec.runtime.device)
-    model = None
-    if spec.evaluation_engine == factory.VLLM:
-        config, tokenizer = ladder.load_tokenizer(chosen.ref)
-        engine = factory.alone(spec, chosen.ref, config, device)
-    else:
-        model, tokenizer = ladder.load(chosen.ref, device)
-        config, engine = model.config.to_dict(), factory.of_model(model)
-    context, ends = int(config["max_position_embeddings"]), ladder.end_ids(chosen.ref, config)
-    return HarnessLM(engine, tokenizer, context, model, ends, spec.eval.seed, Answers(directory), report, guard)
+    found = loaded(chosen)
+    answers = Answers(directory)
+    seed = chosen.spec.eval.seed
+    return HarnessLM(
+        found.engine, found.tokenizer, found.context, found.model, found.ends, seed, answers, report, guard
+    )
 
 
 def _store(directory: RunDir, found: Mapping[str, Any]) -> None:

@@ -55,7 +55,7 @@ def build(path: Path, say: Say = lambda _: None, partial: bool = False) -> Repor
             if not is_user_error(problem):
                 raise
             if absent:
-                blocks.append(_left_out(item, absent))
+                blocks.append(_left_out(item, absent, f" {problem}"))
                 continue
             named = "" if str(problem).startswith(place(item)) else f"{place(item)}: "
             raise ValueError(f"{path}: {named}{problem}") from None
@@ -101,8 +101,8 @@ def _block(item: Item, sources: Sequence[Source], drawers: Mapping[str, Any], fo
     return FigureBlock(item.name, item.title or item.name, item.caption, drawn.alt, files(drawn.figure))
 
 
-def _left_out(item: Item, absent: Sequence[str]) -> Text:
-    return Text(f"**{item.title or item.name}**: left out, because there are no runs of {', '.join(absent)} here.")
+def _left_out(item: Item, absent: Sequence[str], why: str = "") -> Text:
+    return Text(f"**{item.title or item.name}**: left out, because there are no runs of {', '.join(absent)} here.{why}")
 
 
 def _marked(table: Table, sources: Sequence[Source]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,6 +11,16 @@ from harness.table_formats import Table
 
 if TYPE_CHECKING:
     from harness.compare import Comparison
+
+
+_SPAN = r"`[^`]*`"  # code binds tighter than stars
+# what a Text, a caption and a note may hold; the rest is literal
+INLINE = re.compile(
+    r"`(?P<code>[^`]+)`"
+    r"|\[(?P<label>[^\]]+)\]\((?P<target>https?://[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)\)"
+    rf"|\*\*(?=\S)(?P<strong>(?:{_SPAN}|[^*`]|\*(?!\*))+)(?<=\S)\*\*"
+    rf"|(?<!\w)\*(?=\S)(?P<emphasis>(?:{_SPAN}|[^*`])+)(?<=\S)\*(?!\w)"
+)
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,13 @@ A value that is not printed is nan. `strategy` is the method of the same definit
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from harness import spec as specification
+from harness.report.spec import read
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "reports" / "published"
 _FORBID = {"extra": "forbid"}
@@ -249,18 +248,7 @@ def papers() -> list[str]:
 
 def load(paper: str) -> Published:
     """What a paper prints: a name of `reports/published`, or the path of a TOML file. ValueError in one sentence."""
-    from pydantic import TypeAdapter, ValidationError
-
     path = Path(paper) if paper.endswith(".toml") else DIRECTORY / f"{paper}.toml"
     if not paper.endswith(".toml") and not path.is_file():
         raise ValueError(f"there are no published numbers of {paper!r}: choose from {', '.join(papers())}")
-    values = specification.load(path)
-    try:
-        return TypeAdapter(Published).validate_json(json.dumps(values), strict=True)
-    except ValidationError as problem:
-        error = problem.errors()[0]
-        place = ".".join(str(part) for part in error["loc"])
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "unexpected_keyword_argument":
-            message = "unknown key"
-        raise ValueError(f"{path}: {place + ': ' if place else ''}{message[0].lower() + message[1:]}") from None
+    return read(Published, path)

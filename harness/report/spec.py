@@ -30,10 +30,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from harness import spec as specification
 
+T = TypeVar("T")
 _FORBID = {"extra": "forbid", "allow_inf_nan": False}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -102,13 +103,18 @@ class ReportSpec:
 
 def load(path: Path) -> ReportSpec:
     """The specification in a TOML file; ValueError in one sentence if it is none."""
+    return read(ReportSpec, path)
+
+
+def read(kind: type[T], path: Path) -> T:
+    """A TOML file as a frozen dataclass; ValueError in one sentence for the first thing that does not fit it."""
     import json
 
     from pydantic import TypeAdapter, ValidationError
 
     values = specification.load(path)
     try:
-        return TypeAdapter(ReportSpec).validate_json(json.dumps(values, default=str), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as problem:
         error = problem.errors()[0]
         place = ".".join(str(part) for part in error["loc"])

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import replace
 
-from harness.report.document import FigureBlock, Heading, Report, TableBlock, Text
+from harness.report.document import INLINE, FigureBlock, Heading, Report, TableBlock, Text
 from harness.table_formats import Cell, Table, latex_escape, latex_table, show
 
 LONGEST = 40  # characters of a cell of text that is not wrapped
@@ -32,12 +32,6 @@ PREAMBLE = r"""\documentclass[11pt]{article}
 \makeatletter\newcommand{\captionhere}[2]{\def\@captype{#1}\caption{#2}}\makeatother
 """
 
-_INLINE = re.compile(
-    r"`(?P<code>[^`]+)`"
-    r"|\[(?P<label>[^\]]+)\]\((?P<target>https?://[^\s()]+)\)"
-    r"|\*\*(?P<strong>(?:[^*]|\*(?!\*))+)\*\*"
-    r"|\*(?P<emphasis>[^*\s](?:[^*]*[^*\s])?)\*"
-)
 _CODE = re.compile(r"`(?P<code>[^`]+)`")
 _SIGNS = {
     "\u00b1": r"$\pm$", "\u00d7": r"$\times$", "\u00b7": r"$\cdot$", "\u00b0": r"$^\circ$", "\u2020": r"$\dagger$",
@@ -86,7 +80,7 @@ def table_file(table: Table) -> str:
     return plain_signs(_wrapped(table, table, latex_table(table, (), ())))
 
 
-def inline(text: str, pattern: re.Pattern[str] = _INLINE) -> str:
+def inline(text: str, pattern: re.Pattern[str] = INLINE) -> str:
     """Inline Markdown as LaTeX: `code`, *emphasis*, **strong**, [text](https://...); the rest is literal."""
     parts, last = [], 0
     for match in pattern.finditer(text):

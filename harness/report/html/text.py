@@ -11,17 +11,11 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
+from harness.report.document import INLINE
 from harness.sample_view import excerpt
 
 # Invisible signs that emoji and some scripts are written with; alone they change nothing.
 _JOINERS = "\u200c\u200d"
-_SPAN = r"`[^`]*`"  # code binds tighter than stars
-_INLINE = re.compile(
-    r"`(?P<code>[^`]+)`"
-    r"|\[(?P<label>[^\]]+)\]\((?P<target>https?://[^\s()]*(?:\([^\s()]*\)[^\s()]*)*)\)"
-    rf"|\*\*(?=\S)(?P<strong>(?:{_SPAN}|[^*`]|\*(?!\*))+)(?<=\S)\*\*"
-    rf"|(?<!\w)\*(?=\S)(?P<emphasis>(?:{_SPAN}|[^*`])+)(?<=\S)\*(?!\w)"
-)
 
 
 def visible(text: str) -> str:
@@ -71,7 +65,7 @@ def inline(text: str) -> str:
     """One paragraph of inline Markdown: `code`, *emphasis*, **strong**, [text](https://...); the rest is literal."""
     parts = []
     last = 0
-    for match in _INLINE.finditer(text):
+    for match in INLINE.finditer(text):
         parts.append(escape(text[last : match.start()]))
         last = match.end()
         found = match.groupdict()
